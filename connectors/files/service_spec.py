@@ -1,0 +1,36 @@
+"""What the connector is: its settings. Its table is what the files' headers say (listing.py, csv_file.py)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.configuration import SettingsBase, setting
+
+FILE, LINE = "_file", "_line"
+
+
+def _one_character(text: str) -> str | None:
+    return None if len(text) == 1 and text not in '"\r\n' else "expected one character (for a tab: \\t)"
+
+
+def _relative(pattern: str) -> str | None:
+    outside = Path(pattern).is_absolute() or ".." in Path(pattern).parts
+    return "expected a pattern below the folder, like *.csv or **/*.csv" if outside else None
+
+
+@dataclass(frozen=True)
+class Settings(SettingsBase):
+    folder: str = setting("Folder of the files; a relative one is in the connector's own folder", example="sample")
+    pattern: str = setting("Which files of the folder; ** means folders of any depth", default="*.csv", check=_relative)
+    table: str = setting("Table that all records go to", default="records", example="measurements")
+    primary_key: tuple[str, ...] = setting(
+        f"Columns that tell records apart; none means file and line ({FILE}, {LINE})", default=()
+    )
+    delimiter: str = setting("What separates the fields of a line", default=",", check=_one_character)
+    page_bytes: int = setting(
+        "Bytes of a file in memory as one page", default=1_000_000, minimum=10_000, maximum=100_000_000
+    )
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The table's primary key."""
+        return self.primary_key or (FILE, LINE)

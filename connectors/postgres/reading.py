@@ -1,0 +1,235 @@
+"""A database's tables as pages: in key order, only the rows that changed, resumed after the last key delivered.
+
+Which rows changed is read from `xmin`, the transaction that wrote a row: rows of transactions that had ended when the
+pass before began are not sent again. It needs no column of the table's own and misses no update; it sees no deletes.
+
+The position of a table's stream in the state:
+
+    {"shape": "a1b2…", "cluster": "7564…",      what must be unchanged for the rest to hold
+     "since": 7310,                           transactions before this one are delivered
+     "pass": {"after": ["7", "1"], "since": 7544}}   the pass under way: the last key, and what `since` becomes
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from operator import itemgetter
+from typing import Any
+
+import psycopg2
+from psycopg2 import extensions, sql
+
+from catalog import Column, Table
+from service_spec import Settings
+from shared.checkpoints import Checkpoints
+from shared.errors import RecordError, SourceError, is_this_machine, unreachable
+from shared.pages import Page, Position
+from shared.server_side_cursor import Row, read_batches
+
+OCCURRENCE = "_occurrence"
+_NOW = """
+    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, system_identifier::text FROM pg_control_system()
+"""
+# PostgreSQL compares transaction ids within this distance; beyond it, `xmin` says nothing.
+_COMPARABLE = 2**31 - 1
+
+
+def connect(settings: Settings) -> Any:
+    """A read-only session in UTC; raises SourceError that says why the server would not have it."""
+    plaintext = settings.allow_plaintext or is_this_machine(settings.host)
+    where = f"PostgreSQL at {settings.host}:{settings.port}"
+    try:
+        connection = psycopg2.connect(
+            host=settings.host,
+            port=settings.port,
+            dbname=settings.database,
+            user=settings.user,
+            password=settings.password,
+            sslmode="prefer" if plaintext and settings.sslmode == "require" else settings.sslmode,
+            connect_timeout=15,
+            application_name="fivetran connector",
+            options="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex",
+        )
+    except psycopg2.OperationalError as error:
+        reason = _first_line(error)
+        if "Connection refused" in reason or "could not translate" in reason or "timeout" in reason:
+            raise unreachable(where, settings.host, reason) from error
+        raise SourceError(f"{where} would not let user {settings.user} into {settings.database}: {reason}") from error
+    connection.set_session(readonly=True)
+    for oids, name, convert in _EXACT:
+        extensions.register_type(extensions.new_type(oids, name, convert), connection)
+    return connection
+
+
+def read_pages(
+    connection: Any, tables: Iterable[Table], checkpoints: Checkpoints, settings: Settings
+) -> Generator[Page, None, None]:
+    """All tables, one after another, each from where its stream stands. Raises SourceError naming the table."""
+    for table in tables:
+        schema = table.schema if len(settings.schemas) > 1 else None
+        reader = _Reader(connection, table, schema, settings.page_bytes)
+        try:
+            # Ends the transaction with the table: no snapshot is held longer than one table takes.
+            with connection:
+                yield from reader.pages(checkpoints.position(table.stream))
+        except psycopg2.Error as error:
+            raise SourceError(f"table {table.stream} could not be read to its end: {_first_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What a pass reads: rows written since a transaction, after a key. None means from the beginning."""
+
+    since: int | None
+    after: list[str] | None
+    next_since: int
+
+
+class _Reader:
+    """Reads one table."""
+
+    def __init__(self, connection: Any, table: Table, schema: str | None, page_bytes: int) -> None:
+        self._connection, self._table, self._schema, self._page_bytes = connection, table, schema, page_bytes
+        self._names = [column.name for column in table.columns]
+        self._key = [self._names.index(name) for name in table.primary_key]
+
+    def pages(self, position: Position | None) -> Iterator[Page]:
+        """The table's pages in key order; a table without a key is delivered whole, after a truncate."""
+        now, cluster = self._now()
+        kept = {"shape": self._table.shape, "cluster": cluster}
+        if not self._table.primary_key:
+            yield from self._whole(kept)
+            return
+        going = _going_on(position, kept, now)
+        for rows in read_batches(self._connection, *self._query(going), page_bytes=self._page_bytes):
+            self._check(rows)
+            after = [_text(rows[-1][place]) for place in self._key]
+            under_way = {"since": going.since, "pass": {"after": after, "since": going.next_since}}
+            yield self._page(rows, {**kept, **under_way})
+        yield self._page([], {**kept, "since": going.next_since})
+
+    def _whole(self, kept: Position) -> Iterator[Page]:
+        """Every row, with its number among the rows equal to it, so that Fivetran keeps them apart."""
+        query = sql.SQL("SELECT {columns}, row_number() OVER (PARTITION BY t::text) FROM {table} AS t").format(
+            columns=self._columns(), table=self._from()
+        )
+        names = [*self._names, OCCURRENCE]
+        yield self._page([], None, truncate=True)
+        for rows in read_batches(self._connection, query, page_bytes=self._page_bytes):
+            self._check(rows)
+            yield self._page(rows, None, names)
+        yield self._page([], kept)
+
+    def _page(
+        self, rows: list[Row], position: Position | None, names: list[str] | None = None, truncate: bool = False
+    ) -> Page:
+        columns = names or self._names
+        return Page(
+            self._table.name,
+            (dict(zip(columns, row, strict=True)) for row in rows),
+            position,
+            stream=self._table.stream,
+            schema=self._schema,
+            primary_key=self._table.primary_key,
+            truncate=truncate,
+        )
+
+    def _query(self, going: _Pass) -> tuple[sql.Composable, list[Any]]:
+        """The rows that `going` asks for, in key order, with their parameters."""
+        key = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in self._table.primary_key)
+        conditions: list[sql.Composable] = [sql.SQL("true")]
+        parameters: list[Any] = []
+        if going.since is not None:
+            conditions.append(sql.SQL("age(t.xmin) <= age(%s::xid)"))
+            parameters.append(str(max(going.since % 2**32, 3)))  # 0 to 2 are no transactions
+        if going.after is not None:
+            values = sql.SQL(", ").join(sql.Placeholder() * len(going.after))
+            conditions.append(sql.SQL("({key}) > ({values})").format(key=key, values=values))
+            parameters += going.after
+        query = sql.SQL("SELECT {columns} FROM {table} AS t WHERE {conditions} ORDER BY {key}").format(
+            columns=self._columns(), table=self._from(), conditions=sql.SQL(" AND ").join(conditions), key=key
+        )
+        return query, parameters
+
+    def _columns(self) -> sql.Composable:
+        return sql.SQL(", ").join(
+            sql.SQL("t.{}::text" if column.as_text else "t.{}").format(sql.Identifier(column.name))
+            for column in self._table.columns
+        )
+
+    def _from(self) -> sql.Composable:
+        return sql.Identifier(self._table.schema, self._table.name)
+
+    def _now(self) -> tuple[int, str]:
+        """The oldest transaction that has not ended, and which cluster this is."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_NOW)
+            oldest, cluster = cursor.fetchone()
+            return oldest, cluster
+
+    def _check(self, rows: list[Row]) -> None:
+        """Raises RecordError for a value that its column's type cannot say, before any row of the page is sent."""
+        for place, column in enumerate(self._table.columns):
+            if column.is_temporal and str in set(map(type, map(itemgetter(place), rows))):
+                self._refuse(rows, place, column, lambda value: isinstance(value, str))
+            if column.is_decimal and "NaN" in map(itemgetter(place), rows):
+                self._refuse(rows, place, column, lambda value: value == "NaN")
+
+    def _refuse(self, rows: list[Row], place: int, column: Column, wrong: Callable[[Any], bool]) -> None:
+        row = next(row for row in rows if wrong(row[place]))
+        key = ", ".join(f"{self._names[at]}={row[at]!r}" for at in self._key)
+        raise RecordError(
+            f"table {self._table.stream}, record {key}, column {column.name}: {row[place]!r} has no exact form as "
+            f"{column.type}: change the value, or leave the table's schema out of `schemas`"
+        )
+
+
+def _going_on(position: Position | None, kept: Position, now: int) -> _Pass:
+    """The pass that a saved position asks for: from the beginning if the table or the cluster is another by now."""
+    if not position or any(position.get(name) != value for name, value in kept.items()):
+        return _Pass(None, None, now)
+    since = position["since"]
+    if since is not None and not 0 <= now - since < _COMPARABLE:
+        since = None
+    under_way = position.get("pass")
+    if under_way is None:
+        return _Pass(since, None, now)
+    return _Pass(since, under_way["after"], under_way["since"])
+
+
+def _text(value: Any) -> str:
+    """A key's value as PostgreSQL reads it back without loss."""
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+# Python has no value for infinity, years before 1 and after 9999: such a date stays text, which `_check` names.
+def _date(text: Any, _: Any) -> Any:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        return text
+
+
+def _datetime(text: Any, _: Any) -> Any:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        return text
+
+
+def _bytes(text: Any, _: Any) -> Any:
+    return None if text is None else bytes.fromhex(text[2:])
+
+
+# What psycopg2 would change: bytea is its own memoryview, infinity becomes the last day of the year 9999.
+_EXACT = (
+    ((1082,), "exact date", _date),
+    ((1114, 1184), "exact timestamp", _datetime),
+    ((17,), "exact bytea", _bytes),
+)

@@ -1,0 +1,170 @@
+"""What the connector is: its settings, and the tables of the API it reads, here the Fivetran API Playground.
+
+This is the file to change for another API.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from requests.auth import AuthBase
+
+from shared.configuration import SettingsBase, setting
+from shared.errors import is_this_machine
+from shared.http_client import ApiKey, Basic, Bearer, SessionToken
+from shared.pagination import NextLink, Offset, PageNumber, Token
+from shared.topology import Cursor, Table, check_tables
+
+
+def _is_address(url: str) -> str | None:
+    return None if re.fullmatch(r"https?://[^\s/@\[\]?#]+(/\S*)?", url) else "expected an address like https://host"
+
+
+@dataclass(frozen=True)
+class Settings(SettingsBase):
+    base_url: str = setting("Address of the API", example="http://127.0.0.1:5001", check=_is_address)
+    allow_plaintext: bool = setting("Send data over http:// to another machine, readable on the way", default=False)
+    authentication: Literal["none", "basic", "bearer", "api_key", "session_token"] = setting(
+        "How the API knows who asks", default="none"
+    )
+    username: str = setting("User for basic and session_token", default="")
+    password: str = setting("Password for basic and session_token", default="", secret=True)
+    token: str = setting("Token for bearer, key for api_key", default="", secret=True)
+
+    def problems(self) -> list[str]:
+        found = []
+        parts = urlsplit(self.base_url)
+        if parts.scheme == "http" and not is_this_machine(parts.hostname or "") and not self.allow_plaintext:
+            found.append("base_url: http:// sends everything readable: use https://, or set allow_plaintext to true")
+        by_password = self.authentication in ("basic", "session_token")
+        needed = ("username", "password") if by_password else ()
+        found += [
+            f"{name}: is required for authentication {self.authentication}"
+            for name in needed
+            if not getattr(self, name)
+        ]
+        if self.authentication in ("bearer", "api_key") and not self.token:
+            found.append(f"token: is required for authentication {self.authentication}")
+        return found
+
+
+USER_COLUMNS = {
+    "id": "STRING",
+    "name": "STRING",
+    "email": "STRING",
+    "address": "STRING",
+    "company": "STRING",
+    "job": "STRING",
+    "createdAt": "UTC_DATETIME",
+    "updatedAt": "UTC_DATETIME",
+}
+
+# Pages are asked for in the order of creation, which no later change disturbs: in the order of updates, a record that
+# changes moves to the end of the list and moves another one out of the page that comes next.
+BY_CREATION = {"order_by": "createdAt", "order_type": "asc"}
+UPDATED_SINCE = Cursor(field="updatedAt", parameter="updated_since")
+
+TABLES = check_tables(
+    [
+        Table(
+            "users_by_next_link",
+            "/pagination/next_page_url",
+            primary_key=("id",),
+            columns=USER_COLUMNS,
+            pagination=NextLink(next_link="next_page_url", total="total_items"),
+            params={**BY_CREATION, "per_page": "50"},
+            cursor=UPDATED_SINCE,
+        ),
+        Table(
+            "users_by_page_number",
+            "/pagination/page_number",
+            primary_key=("id",),
+            columns=USER_COLUMNS,
+            pagination=PageNumber(total_pages="total_pages", total="total_items", size_parameter="per_page", size=50),
+            params=BY_CREATION,
+            cursor=UPDATED_SINCE,
+        ),
+        Table(
+            "users_by_offset",
+            "/pagination/offset",
+            primary_key=("id",),
+            columns=USER_COLUMNS,
+            pagination=Offset(size=50, total="total"),
+            params=BY_CREATION,
+            cursor=UPDATED_SINCE,
+        ),
+        Table(
+            "users_by_keyset",
+            "/pagination/keyset",
+            primary_key=("id",),
+            columns=USER_COLUMNS,
+            pagination=Token(next_token="scroll_param", parameter="scroll_param", alone=True),
+            cursor=UPDATED_SINCE,
+        ),
+        Table(
+            "users_since",
+            "/incremental/timestamp",
+            primary_key=("id",),
+            columns=USER_COLUMNS,
+            cursor=Cursor(field="updatedAt", parameter="since"),
+        ),
+        Table(
+            "companies",
+            "/cursors/companies",
+            primary_key=("company_id",),
+            columns={
+                "company_id": "LONG",
+                "company_name": "STRING",
+                "createdAt": "UTC_DATETIME",
+                "updatedAt": "UTC_DATETIME",
+            },
+            # Without a parameter: a company that did not change may still have departments that did.
+            cursor=Cursor(field="updatedAt"),
+            children=(
+                Table(
+                    "departments",
+                    "/cursors/{company_id}/departments",
+                    primary_key=("company_id", "department_id"),
+                    columns={
+                        "company_id": "LONG",
+                        "department_id": "LONG",
+                        "department_name": "STRING",
+                        "createdAt": "UTC_DATETIME",
+                        "updatedAt": "UTC_DATETIME",
+                    },
+                    cursor=UPDATED_SINCE,
+                ),
+            ),
+        ),
+    ]
+)
+
+# The Playground shows some of its users to whoever authenticates: one endpoint a way.
+_MEMBERS_PATH = {
+    "basic": "/auth/http_basic",
+    "bearer": "/auth/http_bearer",
+    "api_key": "/auth/api_key",
+    "session_token": "/auth/session_token/data",
+}
+
+
+def tables(settings: Settings) -> list[Table]:
+    """The tables to deliver; `members` only with an authentication, as the API has none without."""
+    path = _MEMBERS_PATH.get(settings.authentication)
+    members = [Table("members", path, primary_key=("id",), columns=USER_COLUMNS)] if path else []
+    return [*TABLES, *members]
+
+
+def authentication(settings: Settings) -> AuthBase | None:
+    """How requests to the API prove who asks."""
+    if settings.authentication == "basic":
+        return Basic(settings.username, settings.password)
+    if settings.authentication == "bearer":
+        return Bearer(settings.token)
+    if settings.authentication == "api_key":
+        return ApiKey(settings.token, header="Authorization", prefix="apiKey ")
+    if settings.authentication == "session_token":
+        credentials = {"username": settings.username, "password": settings.password}
+        return SessionToken("/auth/session_token/login", credentials)
+    return None

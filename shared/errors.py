@@ -1,0 +1,59 @@
+"""The errors a person reads: one sentence that says what, where, and what to do."""
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fivetran_connector_sdk import Operations as op
+
+
+class ConnectorError(Exception):
+    """A sync that cannot go on, told in one sentence. Everything delivered before it is saved."""
+
+
+class ConfigurationError(ConnectorError):
+    """The settings are wrong; the message names every one of them."""
+
+
+class SourceError(ConnectorError):
+    """The source does not answer, or not as it should; the message names the place."""
+
+
+class RecordError(ConnectorError):
+    """A record that cannot be delivered exactly; the message names its table and key."""
+
+
+class TryLater(ConnectorError):
+    """The source asks for more time than this sync may wait. Not a failure: the next sync goes on from here."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Shows a `ConnectorError` raised inside it on the dashboard as one sentence, without a traceback.
+
+    `TryLater` becomes a warning and a clean end: what was delivered is saved, the next sync goes on.
+    Any other exception is a defect of the connector and passes unchanged, with its traceback.
+    """
+    try:
+        yield
+    except TryLater as later:
+        op.warning(str(later))
+    except ConnectorError as error:
+        op.error(str(error))
+        raise  # op.error ends the sync; should it ever return, the sync must fail all the same
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host name or address can only mean the machine the connector runs on."""
+    if host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.startswith("/")  # a folder of Unix sockets
+
+
+def unreachable(what: str, host: str, cause: str) -> SourceError:
+    """The error for a server that cannot be reached, with the way out for the practice sources of this repository."""
+    hint = "; the practice sources of this repository are started with: make sources" if is_this_machine(host) else ""
+    return SourceError(f"cannot reach {what}: {cause}{hint}")

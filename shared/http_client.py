@@ -1,0 +1,368 @@
+"""One HTTP session for a sync: timeouts, retries, authentication, exact numbers, and credentials that stay at home.
+
+    client = HttpClient("https://api.example.com", auth=Bearer(token))
+    client.get("/v1/items", params={"limit": "100"}).body   -> the JSON body, numbers exact
+
+What can pass is tried again, bounded in number and in total time: timeouts, resets, cut bodies, 408, 425, 429 and 5xx,
+and an answer of 200 that is no JSON. Everything else is a SourceError with the address and the start of the body.
+"""
+
+import random
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
+
+from shared.errors import SourceError, TryLater, unreachable
+from shared.values import parse_json
+
+_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LONGEST_WAIT = 30.0
+_MOST_REDIRECTS = 5
+_CHUNK = 64 * 1024
+_SHOWN_BODY = 200
+_ANY_WAIT = 10**9  # seconds; whether a wait is too long is decided by our patience, not cut short in the parsing
+_SECRET_PARAMETER = re.compile(r"((?:^|&)[^=&]*(?:key|token|secret|passw|auth|sig)[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+class HttpError(SourceError):
+    """An answer that says no; `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """An answer of the server: the JSON body, its headers, the `Link` header by relation, and when it was asked for."""
+
+    body: Any
+    headers: Mapping[str, str]
+    links: Mapping[str, str]
+    url: str
+    asked_at: datetime
+
+
+@dataclass
+class Metrics:
+    """What the calls of a client cost."""
+
+    calls: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    waited_seconds: float = 0.0
+
+
+class Bearer(AuthBase):
+    """Authorization: Bearer TOKEN."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+Basic = HTTPBasicAuth
+
+
+class ApiKey(AuthBase):
+    """A key in a header, after an optional prefix: X-Api-Key: KEY, or Authorization: apiKey KEY."""
+
+    def __init__(self, key: str, header: str = "X-Api-Key", prefix: str = "") -> None:
+        self._header, self._value = header, prefix + key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers[self._header] = self._value
+        return request
+
+
+class SessionToken(AuthBase):
+    """A token fetched by logging in, fetched anew once when the server no longer takes it.
+
+    login    address of the login, to which `credentials` go as JSON
+    token    name of the token in the answer
+    scheme   what stands before the token in the Authorization header
+    """
+
+    def __init__(self, login: str, credentials: Mapping[str, str], token: str = "token", scheme: str = "Token") -> None:
+        self._login, self._credentials, self._name, self._scheme = login, credentials, token, scheme
+        self._token = ""
+        self._lock = threading.Lock()
+
+    def log_in(self, client: "HttpClient", refused: str | None = None) -> str:
+        """The token in use; a new one if there is none yet, or if `refused` is still the one in use."""
+        with self._lock:
+            if not self._token or self._token == refused:
+                answer = client.request("POST", self._login, json=self._credentials, authenticated=False)
+                token = answer.body.get(self._name) if isinstance(answer.body, dict) else None
+                if not token:
+                    raise SourceError(f"{answer.url} answered without a {self._name!r}: is it the login's address?")
+                self._token = str(token)
+            return self._token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"{self._scheme} {self._token}"
+        return request
+
+
+class _NoAuth(AuthBase):
+    """Sends nothing. Without an authentication of its own, `requests` would take one from a .netrc file."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _Transient(Exception):
+    """A failure that may pass: why, and how long the server asks to wait (None: it does not say)."""
+
+    def __init__(self, reason: str, retry_after: float | None = None, unanswered: bool = False) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.unanswered = unanswered
+
+
+class HttpClient:
+    """A client of one API; use it in a `with` block or close it.
+
+    base_url          credentials go only to this origin, whatever a link or a redirect says
+    timeout           seconds to connect, and seconds of silence while reading
+    attempts          how often a request is sent at most
+    patience          seconds that a request's retries may take over all; a Retry-After beyond it raises TryLater
+    backoff           seconds before the first retry at most; doubles with each, up to 30
+    max_body_bytes    a body larger than this is an error: it would not fit into the memory of a connector
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: AuthBase | None = None,
+        timeout: tuple[float, float] = (10.0, 60.0),
+        attempts: int = 6,
+        patience: float = 180.0,
+        backoff: float = 1.0,
+        max_body_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._base_url = base_url.rstrip("/") + "/"
+        self._auth = auth or _NoAuth()
+        self._timeout, self._attempts, self._patience, self._backoff = timeout, attempts, patience, backoff
+        self._max_body_bytes = max_body_bytes
+        self._answered = False
+        self._session = requests.Session()
+        # Retries are ours: those of the adapter cannot see a body that is cut or is no JSON.
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=Retry(0, read=False)))
+        self.metrics = Metrics()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def get(
+        self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> HttpAnswer:
+        """GET of a path below the base address, or of a whole address."""
+        return self.request("GET", url, params=params, headers=headers)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        authenticated: bool = True,
+    ) -> HttpAnswer:
+        """Sends a request until it is answered; raises SourceError, or TryLater when the server wants more time."""
+        request = requests.Request(method, self._absolute(url), params=dict(params or {}), headers=dict(headers or {}), json=json)
+        deadline = time.monotonic() + self._patience
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return self._answer(request, authenticated)
+            except _Transient as failure:
+                self._wait_or_give_up(failure, request, attempt, deadline)
+        raise AssertionError("unreachable: the last attempt gives up")
+
+    def _absolute(self, url: str) -> str:
+        """A path below the base address as a whole address; a whole address as it is."""
+        try:
+            return urljoin(self._base_url, url if urlsplit(url).netloc else url.lstrip("/"))
+        except ValueError as error:
+            raise SourceError(f"{url!r} is no address that can be asked: {error}") from error
+
+    def _wait_or_give_up(self, failure: _Transient, request: requests.Request, attempt: int, deadline: float) -> None:
+        where = f"{request.method} {redacted(request.url)}"
+        left = deadline - time.monotonic()
+        # The first contact of a sync fails fast: a server that was never there will hardly come up within a minute.
+        attempts = min(3, self._attempts) if failure.unanswered and not self._answered else self._attempts
+        if failure.retry_after is not None and failure.retry_after > left:
+            raise TryLater(
+                f"{where} asks to come back in {failure.retry_after:.0f} s ({failure}): "
+                "what was delivered is saved, and the next sync goes on from there"
+            ) from failure
+        # Full jitter: many clients that failed together must not come back together.
+        wait = failure.retry_after
+        if wait is None:
+            wait = random.uniform(0, min(_LONGEST_WAIT, self._backoff * 2 ** (attempt - 1)))
+        if attempt >= attempts or wait > left:
+            tries = f"after {attempt} tries" if attempt > 1 else "at the first try"
+            if failure.unanswered:
+                parts = urlsplit(request.url)
+                raise unreachable(where, parts.hostname or "", f"{failure} {tries}") from failure
+            raise SourceError(f"{where} failed {tries}: {failure}") from failure
+        self.metrics.retries += 1
+        self.metrics.waited_seconds += wait
+        time.sleep(wait)
+
+    def _answer(self, request: requests.Request, authenticated: bool) -> HttpAnswer:
+        """One try: the answer, with one new login when the session has expired."""
+        at_home = authenticated and _origin(request.url) == _origin(self._base_url)
+        token = self._auth.log_in(self) if at_home and isinstance(self._auth, SessionToken) else None
+        try:
+            return self._follow(request, authenticated)
+        except HttpError as error:
+            if error.status != 401 or token is None or not isinstance(self._auth, SessionToken):
+                raise
+            self._auth.log_in(self, refused=token)
+            return self._follow(request, authenticated)
+
+    def _follow(self, request: requests.Request, authenticated: bool) -> HttpAnswer:
+        """Sends the request and follows redirects, giving the credentials to no other origin."""
+        for _ in range(_MOST_REDIRECTS):
+            response, asked_at = self._send(request, authenticated)
+            with response:
+                body = self._read(response)
+            if not response.is_redirect:
+                return self._checked(response, body, asked_at)
+            target = urljoin(request.url, response.headers["Location"])
+            method = request.method if response.status_code in (307, 308) or request.method == "HEAD" else "GET"
+            request = requests.Request(
+                method, target, headers=request.headers, json=request.json if method == request.method else None
+            )
+        raise SourceError(f"{request.method} {redacted(request.url)} redirects more than {_MOST_REDIRECTS} times")
+
+    def _send(self, request: requests.Request, authenticated: bool) -> tuple[requests.Response, datetime]:
+        at_home = authenticated and _origin(request.url) == _origin(self._base_url)
+        request.auth = self._auth if at_home else _NoAuth()
+        try:
+            prepared = self._session.prepare_request(request)
+        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, UnicodeError) as error:
+            raise SourceError(f"{redacted(request.url)} is no address that can be asked: {error}") from error
+        settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
+        asked_at, started = datetime.now(UTC), time.monotonic()
+        self.metrics.calls += 1
+        try:
+            response = self._session.send(prepared, timeout=self._timeout, allow_redirects=False, **settings)
+        except requests.exceptions.SSLError as error:
+            raise SourceError(f"{redacted(request.url)} cannot be trusted: {_root_cause(error)}") from error
+        except requests.exceptions.Timeout as error:
+            raise _Transient(f"no answer within {self._timeout[1]:.0f} s", unanswered=True) from error
+        except requests.exceptions.ConnectionError as error:
+            raise _Transient(_root_cause(error), unanswered=True) from error
+        finally:
+            self.metrics.seconds += time.monotonic() - started
+        self._answered = True
+        return response, asked_at
+
+    def _read(self, response: requests.Response) -> bytes:
+        """The whole body, streamed so that one too large is refused before it fills the memory."""
+        body = bytearray()
+        deadline = time.monotonic() + self._patience
+        try:
+            for chunk in response.iter_content(_CHUNK):
+                body += chunk
+                if len(body) > self._max_body_bytes:
+                    raise SourceError(
+                        f"{redacted(response.url)} answered with more than {self._max_body_bytes:,} bytes: "
+                        "ask for smaller pages"
+                    )
+                if time.monotonic() > deadline:
+                    raise _Transient(f"the body was not complete after {self._patience:.0f} s")
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError) as error:
+            raise _Transient(f"the body was cut off after {len(body):,} bytes") from error
+        except requests.exceptions.ContentDecodingError as error:
+            raise _Transient("the body's compression is damaged") from error
+        return bytes(body)
+
+    def _checked(self, response: requests.Response, body: bytes, asked_at: datetime) -> HttpAnswer:
+        """The answer of a response that says yes and holds JSON."""
+        status = response.status_code
+        if status in _TRANSIENT_STATUS:
+            raise _Transient(f"status {status}{_shown(body)}", _retry_after(response))
+        where = f"{response.request.method} {redacted(response.url)}"
+        if not 200 <= status < 300:
+            hint = " (check the credentials in the settings)" if status in (401, 403) else ""
+            raise HttpError(f"{where} answered with status {status}{hint}{_shown(body)}", status)
+        try:
+            document = parse_json(body)
+        except ValueError as error:
+            raise _Transient(f"the answer is not JSON{_shown(body)}") from error
+        links = {name: link["url"] for name, link in response.links.items()}
+        return HttpAnswer(document, response.headers, links, response.url, _server_time(response, asked_at))
+
+
+def redacted(url: str) -> str:
+    """An address that may be shown: without user information and the values of parameters that name secrets."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    query = _SECRET_PARAMETER.sub(r"\1***", parts.query)
+    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def shown_json(body: Any) -> str:
+    """The start of a JSON body, for an error."""
+    return repr(body)[:_SHOWN_BODY]
+
+
+def _shown(body: bytes) -> str:
+    text = body[:_SHOWN_BODY].decode(errors="replace").strip()
+    return f": {text}" if text else ""
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds the server asks to wait, from either form of the header; None without one that can be read."""
+    header = response.headers.get("Retry-After")
+    try:
+        return Retry(retry_after_max=_ANY_WAIT).parse_retry_after(header) if header else None
+    except InvalidHeader:
+        return None
+
+
+def _server_time(response: requests.Response, asked_at: datetime) -> datetime:
+    """The server's clock when it was asked, from its Date header (whole seconds); ours where it sends none."""
+    try:
+        answered = parsedate_to_datetime(response.headers["Date"])
+    except (KeyError, ValueError):
+        return asked_at
+    return answered.replace(tzinfo=answered.tzinfo or UTC) - response.elapsed
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost reason of a chain of library errors, in its own words."""
+    while True:
+        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            return str(getattr(error, "strerror", None) or error)
+        error = inner

@@ -1,0 +1,114 @@
+"""A source is read as pages, and a page is delivered whole before the next is asked for.
+
+Every connector's `update()` is this loop:
+
+    with Checkpoints(state) as checkpoints, prefetch(read_pages(...)) as pages:
+        for page in log_progress(pages):
+            deliver(page)
+            checkpoints.save(page)
+"""
+
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fivetran_connector_sdk import Logging as log
+from fivetran_connector_sdk import Operations as op
+
+from shared import memory_profiling
+from shared.errors import RecordError
+
+Record = dict[str, Any]
+Position = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Page:
+    """A bounded number of records of one table, and where its stream stands once they are delivered.
+
+    records   read once, in order; a generator is fine
+    position  what the state holds for `stream` after this page: a small JSON object, constant in size. None
+              leaves the state where it is: the children of a record do, their parent's page moves past them all
+    stream    whose position it is; the table's own name unless another is given
+    truncate  mark every row delivered before as deleted first: the start of a complete pass
+    """
+
+    table: str
+    records: Iterable[Record]
+    position: Position | None = None
+    stream: str = ""
+    schema: str | None = None
+    primary_key: tuple[str, ...] = ()
+    truncate: bool = False
+    delivered: int = 0
+
+    def __post_init__(self) -> None:
+        self.stream = self.stream or self.table
+
+
+def deliver(page: Page) -> None:
+    """Sends the page's records, each as soon as it is read, and counts them in `page.delivered`.
+
+    Raises RecordError, naming table and key, for a record that the SDK refuses.
+    """
+    table, schema = page.table, page.schema
+    if page.truncate:
+        op.truncate(table, schema=schema)
+    for record in page.records:
+        try:
+            # The record is sent to Fivetran at once: nothing is collected here.
+            op.upsert(table, record, schema=schema)
+        except (TypeError, ValueError, OverflowError) as refusal:
+            raise RecordError(f"{describe(page, record)} cannot be delivered: {refusal}") from refusal
+        page.delivered += 1
+
+
+def describe(page: Page, record: Record) -> str:
+    """The record in words that name it and hold nothing but its key: values may be personal."""
+    keys = ", ".join(f"{column}={record.get(column)!r}" for column in page.primary_key)
+    return f"table {page.table}, record {keys or page.delivered + 1}"
+
+
+@contextmanager
+def prefetch(pages: Generator[Page, None, None]) -> Iterator[Iterator[Page]]:
+    """Reads one page ahead in a thread while the page before it is delivered: at most two pages are in memory.
+
+    An error of the source is raised where its page would have come. Leaving the block waits for the read under
+    way and closes the source.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as reader:
+
+        def one_ahead() -> Iterator[Page]:
+            ahead = reader.submit(next, pages, None)
+            while (page := ahead.result()) is not None:
+                ahead = reader.submit(next, pages, None)
+                yield page
+                del page  # or it would stay in memory beside the two that are needed
+
+        try:
+            yield one_ahead()
+        finally:
+            reader.submit(pages.close).result()
+
+
+def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator[Page]:
+    """Passes the pages on, logs rows per table at a steady pace, and once more at the end."""
+    rows: Counter[str] = Counter()
+    started = due = time.monotonic()
+    due += every_seconds
+    for page in pages:
+        memory_profiling.mark(f"{page.table}: page read")
+        yield page
+        memory_profiling.mark(f"{page.table}: page delivered")
+        rows[page.table] += page.delivered
+        if time.monotonic() >= due:
+            seconds = time.monotonic() - started
+            log.info(f"{page.table}: {rows[page.table]:,} rows so far ({rows.total() / seconds:,.0f} rows/s over all)")
+            due += every_seconds
+    seconds = time.monotonic() - started
+    changed = ", ".join(f"{table} {count:,}" for table, count in rows.items() if count)
+    log.info(f"sync complete: {rows.total():,} rows in {seconds:.1f} s" + (f" ({changed})" if changed else ""))

@@ -1,0 +1,308 @@
+"""The tables of a REST API as a tree, declared; and the runner that walks it depth first, one page at a time.
+
+    Table(
+        "companies", "/cursors/companies", primary_key=("company_id",), columns={...},
+        children=(Table("departments", "/cursors/{company_id}/departments", ...),),
+    )
+
+A page of companies is delivered, then the departments of each of its companies, and only then does the state move past
+that page. A stream is one root table with everything below it; its position in the state is constant in size:
+
+    {"since": {"departments": "2026-01-31T00:00:00Z"},        where the pass before left each table's cursor
+     "pass": {"at": 3, "rows": 40, "total": 95,               the next page of the pass under way, if one is
+              "started": "…", "highest": {"departments": "…"}}}
+"""
+
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from fivetran_connector_sdk import Logging as log
+from fivetran_connector_sdk import Operations as op
+
+from shared.checkpoints import Checkpoints
+from shared.errors import RecordError, SourceError
+from shared.http_client import HttpAnswer, HttpClient, HttpError, redacted, shown_json
+from shared.pages import Page, Position, Record
+from shared.pagination import Answer, PageGuard, PagePosition, Pagination, SinglePage, at_path
+from shared.values import UNDECLARED, ColumnType, record_converter
+
+_PLACEHOLDER = re.compile(r"{(\w+)}")
+# What a server says to a position that it no longer knows.
+_POSITION_REFUSED = frozenset({400, 404, 410, 422})
+_NOT_YET = datetime.max.replace(tzinfo=UTC)
+# The server's clock is read from a header of whole seconds.
+_CLOCK_GRAIN = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """How a table is read incrementally: the records that changed since the last complete pass.
+
+    field      the record's field that grows with every change
+    format     of that field, as for strftime; it must sort as text
+    parameter  the query parameter that asks for records changed at or since a time. "": the server has none, so the
+               list is read whole, its children are walked, and only the records changed since are sent
+    """
+
+    field: str
+    format: str = "%Y-%m-%dT%H:%M:%SZ"
+    parameter: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One list endpoint and the table it becomes.
+
+    path       below the base address; {name} in a child's path is that field of the parent's record
+    columns    type of every column, so that none is guessed
+    records    path of the list in the body, "" when the body is the list
+    params     query parameters of every first request
+    """
+
+    name: str
+    path: str
+    primary_key: tuple[str, ...]
+    columns: Mapping[str, ColumnType]
+    records: str = "data"
+    pagination: Pagination = field(default_factory=SinglePage)
+    params: Mapping[str, str] = field(default_factory=dict)
+    cursor: Cursor | None = None
+    children: tuple["Table", ...] = ()
+
+    def family(self) -> Iterator["Table"]:
+        """This table and all below it, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.family()
+
+
+def check_tables(tables: Sequence[Table]) -> Sequence[Table]:
+    """The tables; raises ValueError with everything in the declaration that could not work."""
+    problems: list[str] = []
+    names = [table.name for root in tables for table in root.family()]
+    problems += [f"table {name} is declared twice" for name in sorted(set(names)) if names.count(name) > 1]
+    for root in tables:
+        problems += _problems(root, parent=None)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return tables
+
+
+def _problems(table: Table, parent: Table | None) -> Iterator[str]:
+    if not table.primary_key:
+        yield f"table {table.name} has no primary key: equal rows would become one"
+    for column in (*table.primary_key, *([table.cursor.field] if table.cursor else [])):
+        if column not in table.columns:
+            yield f"table {table.name} declares no column {column}"
+    for name in _PLACEHOLDER.findall(table.path):
+        if parent is None or name not in parent.columns:
+            yield f"table {table.name}: no parent has the field {name} of its path {table.path}"
+    for child in table.children:
+        yield from _problems(child, table)
+
+
+def schema(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """What the connector's `schema()` returns for the tables."""
+    return [
+        {
+            "table": table.name,
+            "primary_key": list(table.primary_key),
+            "columns": {**table.columns, UNDECLARED: "JSON"},
+        }
+        for root in tables
+        for table in root.family()
+    ]
+
+
+def read_pages(client: HttpClient, tables: Sequence[Table], checkpoints: Checkpoints) -> Generator[Page, None, None]:
+    """All tables, one after another, each from where its stream stands."""
+    for table in tables:
+        yield from _Pass(client, table, checkpoints.position(table.name) or {}).pages()
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A page of a list with the position that follows it and the rows of the list so far."""
+
+    answer: HttpAnswer
+    records: list[dict[str, Any]]
+    following: PagePosition
+    rows: int
+
+
+class _Pass:
+    """One pass over a root table and all below it: new, or the rest of one that was interrupted."""
+
+    def __init__(self, client: HttpClient, root: Table, position: Mapping[str, Any]) -> None:
+        self._client, self._root = client, root
+        self._since: dict[str, str] = dict(position.get("since", {}))
+        interrupted = position.get("pass") or {}
+        self._at: PagePosition = interrupted.get("at")
+        self._rows: int = interrupted.get("rows", 0)
+        self._total: int | None = interrupted.get("total")
+        self._resumed = "started" in interrupted
+        self._started = datetime.fromisoformat(interrupted["started"]) if self._resumed else _NOT_YET
+        self._highest: dict[str, str] = dict(interrupted.get("highest", {}))
+        self._converters = {table.name: record_converter(table.columns) for table in root.family()}
+        self._told: set[str] = set()
+
+    def pages(self) -> Iterator[Page]:
+        """Every page of the root table, each followed by its children and then by the move of the state past them."""
+        root = self._root
+        for listed in self._resumed_list():
+            yield self._page(root, listed)
+            yield from self._child_pages(root, listed.records)
+            yield Page(root.name, (), position=self._position(listed), stream=root.name)
+
+    def _child_pages(self, parent: Table, records: list[Record]) -> Iterator[Page]:
+        """The children of each record, and theirs, depth first."""
+        for record in records:
+            for table in parent.children:
+                path = _PLACEHOLDER.sub(lambda name: quote(str(record[name[1]]), safe=""), table.path)  # noqa: B023
+                for listed in self._list(table, path, incremental=not self._has_changed(parent, record)):
+                    yield self._page(table, listed)
+                    yield from self._child_pages(table, listed.records)
+
+    def _has_changed(self, table: Table, record: Record) -> bool:
+        """Whether a record may be new: then its children may be older than their cursor, and are read whole."""
+        since = self._since.get(table.name)
+        changed = record.get(table.cursor.field) if table.cursor else None
+        return since is None or changed is None or changed >= since
+
+    def _resumed_list(self) -> Iterator[_Listed]:
+        """The root's list from where it was interrupted; from its start, and said so, if the server refuses that."""
+        root = self._root
+        resumed = self._list(root, root.path, self._at, self._rows, self._total)
+        if not self._resumed:
+            yield from resumed
+            return
+        log.info(f"{root.name}: goes on after {self._rows:,} rows of an interrupted pass")
+        try:
+            first = next(resumed)
+        except HttpError as error:
+            if error.status not in _POSITION_REFUSED:
+                raise
+            op.warning(f"{root.name}: the server no longer accepts the saved position, the pass starts again: {error}")
+            yield from self._list(root, root.path)
+            return
+        yield first
+        yield from resumed
+
+    def _list(
+        self,
+        table: Table,
+        path: str,
+        position: PagePosition = None,
+        rows: int = 0,
+        total: int | None = None,
+        incremental: bool = True,
+    ) -> Iterator[_Listed]:
+        """The pages of one list. Warns when it ends with fewer rows than the server stated at its beginning."""
+        guard = PageGuard(table.pagination)
+        while True:
+            answer = self._ask(table, path, position, incremental)
+            where = redacted(answer.url)
+            records = _records_at(answer, table, where)
+            page = Answer(records, answer.body, answer.links, answer.url)
+            rows += len(records)
+            total = table.pagination.stated_total(page) if total is None else total
+            try:
+                following = table.pagination.next(position, page, rows)
+            except ValueError as problem:
+                raise SourceError(f"{where}: {problem}") from problem
+            guard.check(page, following, where)
+            if table is self._root:
+                self._total = total
+            yield _Listed(answer, records, following, rows)
+            if following is None:
+                break
+            position = following
+        if total is not None and rows < total:
+            op.warning(f"{table.name}: {where} promised {total:,} rows and gave {rows:,}")
+
+    def _ask(self, table: Table, path: str, position: PagePosition, incremental: bool) -> HttpAnswer:
+        request = table.pagination.request(position)
+        params: dict[str, str] = {} if request.alone else dict(table.params)
+        since = self._since.get(table.name)
+        if incremental and since and table.cursor and table.cursor.parameter and not request.alone:
+            params[table.cursor.parameter] = since
+        answer = self._client.get(request.url or path, {**params, **request.params}, request.headers)
+        if self._started is _NOT_YET:
+            self._started = answer.asked_at
+        return answer
+
+    def _page(self, table: Table, listed: _Listed) -> Page:
+        """The list's page as it is delivered: its changed records, each as it arrives exactly."""
+        where = redacted(listed.answer.url)
+        changed = self._changed(table, listed.records, where)
+        return Page(
+            table.name, [self._converted(table, record, where) for record in changed], primary_key=table.primary_key
+        )
+
+    def _changed(self, table: Table, records: list[Record], where: str) -> list[Record]:
+        """The records that changed since the pass before; the highest value of the cursor is kept on the way."""
+        if (cursor := table.cursor) is None:
+            return records
+        values = [value for record in records if (value := record.get(cursor.field)) is not None]
+        if values:
+            highest = max(map(str, values))
+            try:
+                datetime.strptime(highest, cursor.format)
+            except ValueError:
+                raise SourceError(
+                    f"{where}: table {table.name} has {highest!r} in its cursor field {cursor.field}, "
+                    f"which is not of the declared format {cursor.format}"
+                ) from None
+            self._highest[table.name] = max(highest, self._highest.get(table.name, ""))
+        since = "" if cursor.parameter else self._since.get(table.name, "")
+        return [record for record in records if (value := record.get(cursor.field)) is None or value >= since]
+
+    def _converted(self, table: Table, record: Record, where: str) -> Record:
+        key = ", ".join(f"{column}={record.get(column)!r}" for column in table.primary_key)
+        if any(record.get(column) is None for column in table.primary_key):
+            raise RecordError(f"table {table.name}: {where} holds a record without its whole primary key ({key})")
+        try:
+            converted: Record = self._converters[table.name](record)
+        except ValueError as problem:
+            raise RecordError(f"table {table.name}, record {key}: {problem}") from problem
+        if converted[UNDECLARED] and table.name not in self._told:
+            self._told.add(table.name)
+            fields = ", ".join(sorted(converted[UNDECLARED]))
+            op.warning(f"{table.name}: fields that no column is declared for are kept in {UNDECLARED}: {fields}")
+        return converted
+
+    def _position(self, listed: _Listed) -> Position:
+        """What the state holds once `listed` and all its children are delivered."""
+        if listed.following is None:
+            return {"since": {**self._since, **self._reached()}}
+        under_way = {"at": listed.following, "rows": listed.rows, "total": self._total}
+        return {
+            "since": self._since,
+            "pass": {**under_way, "started": self._started.isoformat(), "highest": dict(self._highest)},
+        }
+
+    def _reached(self) -> dict[str, str]:
+        """Up to where each table's changes are delivered for certain: no further than the pass's start.
+
+        A record that changed behind the page under way is not in this pass; the next one asks from here, at or before
+        that change. A table without changes keeps its cursor.
+        """
+        reached = {}
+        for table in self._root.family():
+            if table.cursor and table.name in self._highest:
+                started = (self._started - _CLOCK_GRAIN).strftime(table.cursor.format)
+                reached[table.name] = max(min(self._highest[table.name], started), self._since.get(table.name, ""))
+        return reached
+
+
+def _records_at(answer: HttpAnswer, table: Table, where: str) -> list[dict[str, Any]]:
+    """The list of records in the body; what is no list of objects is an error, never an empty page."""
+    records = at_path(answer.body, table.records)
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        place = f"at {table.records!r} " if table.records else ""
+        raise SourceError(f"{where} holds no list of records {place}for table {table.name}: {shown_json(answer.body)}")
+    return records

@@ -1,0 +1,132 @@
+"""What a value of each declared type becomes, and what is refused instead of changed."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from fivetran_connector_sdk import Operations as op
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.values import converter, dump_json, exact_number, parse_json, record_converter
+from tests.recording import Destination, Sink, declare, decoded, with_sink
+
+DECIMAL = {"type": "DECIMAL", "precision": 38, "scale": 10}
+
+
+def sent(column_type: Any, value: Any) -> Any:
+    """What the SDK's encoder makes of a value that the converter let through."""
+    sink = Sink(Destination())
+    declare([{"table": "t", "primary_key": ["id"], "columns": {"id": "INT", "value": column_type}}], sink.destination)
+    convert = record_converter({"id": "INT", "value": column_type})
+    with_sink(sink, lambda: op.upsert("t", convert({"id": 1, "value": value})))
+    (row,) = sink.destination.rows["t"].values()
+    return decoded(row["value"])
+
+
+class TestArrivesExactly:
+    @pytest.mark.parametrize(
+        ("column_type", "value", "arrives"),
+        [
+            ("STRING", "00123", ("scalar", "00123")),
+            ("STRING", "", ("scalar", "")),
+            ("STRING", "true", ("scalar", "true")),
+            ("STRING", 12345678901234567890, ("scalar", "12345678901234567890")),
+            ("STRING", Decimal("0.1234567890123456789"), ("scalar", "0.1234567890123456789")),
+            ("STRING", True, ("scalar", "true")),
+            ("STRING", {"a": [1, None, Decimal("1e400")]}, ("scalar", '{"a": [1, null, 1E+400]}')),
+            ("LONG", 2**63 - 1, ("scalar", "9223372036854775807")),
+            ("LONG", -(2**63), ("scalar", "-9223372036854775808")),
+            ("LONG", 5.0, ("scalar", "5")),
+            ("DOUBLE", 52.52000812345, ("double", "52.52000812345")),
+            ("DOUBLE", 3, ("double", "3.0")),
+            (DECIMAL, Decimal("12345678901234567890.0123456789"), ("scalar", "12345678901234567890.0123456789")),
+            (DECIMAL, 0.1, ("scalar", "0.1")),
+            (DECIMAL, "1.10", ("scalar", "1.10")),
+            ("BOOLEAN", False, ("scalar", "false")),
+            ("UTC_DATETIME", "2026-01-31T10:00:00.123456+02:00", ("scalar", "2026-01-31T08:00:00.123456Z")),
+            ("UTC_DATETIME", "2026-01-31T10:00:00Z", ("scalar", "2026-01-31T10:00:00Z")),
+            ("NAIVE_DATETIME", "2026-01-31T10:00:00.5", ("scalar", "2026-01-31T10:00:00.500000")),
+            ("NAIVE_DATE", "2026-01-31", ("scalar", "2026-01-31")),
+            ("JSON", {"a": [1, 0.5, "x"]}, ("json", '{"a": [1, 0.5, "x"]}')),
+            ("JSON", Decimal("1e400"), ("json", '"1E+400"')),
+            ("BINARY", b"\x00\xff", ("binary", b"\x00\xff")),
+            ("STRING", None, ("null", None)),
+        ],
+    )
+    def test_as_it_is(self, column_type: Any, value: Any, arrives: Any) -> None:
+        assert sent(column_type, value) == arrives
+
+    @given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")))
+    def test_any_text(self, text: str) -> None:
+        assert converter("STRING")(text) == text
+
+    @given(st.decimals(allow_nan=False, allow_infinity=False))
+    def test_any_json_number_keeps_its_digits(self, number: Decimal) -> None:
+        parsed = parse_json(f"[{number:f}]") if abs(number.adjusted()) < 400 else [number]
+        assert Decimal(dump_json(parsed[0])) == number
+
+    @given(st.floats(allow_nan=False, allow_infinity=False))
+    def test_any_float_to_the_last_bit(self, number: float) -> None:
+        assert exact_number(repr(number)) == number
+        assert sent("DOUBLE", number) == ("double", repr(number))
+
+
+class TestIsRefusedInsteadOfChanged:
+    @pytest.mark.parametrize(
+        ("column_type", "value", "message"),
+        [
+            ("STRING", "a\0b", "NUL"),
+            ("STRING", "\ud800", "surrogate"),
+            ("LONG", 2**63, "beyond 64 bits"),
+            ("INT", 2**31, "beyond 32 bits: declare the column as LONG"),
+            ("SHORT", 2**15, "beyond 16 bits: declare the column as INT"),
+            ("LONG", 1.5, "expected a whole number, got a fraction"),
+            ("LONG", True, "got a boolean"),
+            ("LONG", "5", "got text"),
+            ("DOUBLE", Decimal("0.1234567890123456789"), "more digits than a DOUBLE"),
+            ("DOUBLE", 2**53 + 1, "more digits than a DOUBLE"),
+            ("DOUBLE", 10**400, "more digits than a DOUBLE"),
+            ("DOUBLE", "1.5", "expected a number, got text"),
+            (DECIMAL, "1_000", "expected a number"),
+            (DECIMAL, "NaN", "expected a number"),
+            ("BOOLEAN", "true", "expected true or false"),
+            ("BOOLEAN", 1, "expected true or false"),
+            ("UTC_DATETIME", "2026-01-31T10:00:00", "without an offset: declare the column as NAIVE_DATETIME"),
+            ("UTC_DATETIME", "2026-01-31T10:00:00.123456789Z", "finer than a microsecond"),
+            ("UTC_DATETIME", "", "ISO 8601"),
+            ("UTC_DATETIME", 1700000000, "got int"),
+            ("NAIVE_DATETIME", "2026-01-31T10:00:00Z", "declare the column as UTC_DATETIME"),
+            ("NAIVE_DATE", "31.01.2026", "YYYY-MM-DD"),
+            ("NAIVE_DATE", datetime(2026, 1, 31), "YYYY-MM-DD"),
+            ("JSON", {"a": "b\0"}, "NUL"),
+            ("BINARY", "text", "expected bytes"),
+        ],
+    )
+    def test_with_the_column_and_the_reason(self, column_type: Any, value: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=f"column value: .*{message}"):
+            record_converter({"value": column_type})({"value": value})
+
+    def test_a_type_that_does_not_exist_fails_at_once(self) -> None:
+        with pytest.raises(KeyError):
+            converter("NUMBER")
+
+
+class TestRecord:
+    def test_fields_without_a_column_are_kept_together(self) -> None:
+        record = record_converter({"id": "LONG"})({"id": 1, "new": "00123", "other": {"a": 1}})
+        assert record == {"id": 1, "_undeclared": {"new": "00123", "other": {"a": 1}}}
+
+    def test_a_missing_field_is_null(self) -> None:
+        assert record_converter({"id": "LONG", "name": "STRING"})({"id": 1})["name"] is None
+
+    def test_python_dates_pass(self) -> None:
+        moment = datetime(2026, 1, 31, tzinfo=UTC)
+        assert converter("UTC_DATETIME")(moment) is moment
+        assert converter("NAIVE_DATE")(date(2026, 1, 31)) == date(2026, 1, 31)
+
+    @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", ""])
+    def test_what_is_not_json_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r".+"):
+            parse_json(text)
