@@ -197,7 +197,7 @@ def _form_field(name: str, kind: Any, field: "dataclasses.Field[Any]") -> form_f
         return form_field.ToggleField(name, label, description=description, required=required)
     if typing.get_origin(kind) is Literal:
         options = [form_field.DropdownFieldParam(choice) for choice in typing.get_args(kind)]
-        return form_field.DropdownField(name, label, options, description=description, required=required)
+        return form_field.DropdownField(name, label, fields=options, description=description, required=required)
     style = form_field.TextField.password if field.metadata["secret"] else form_field.TextField.plain_text
     placeholder = field.metadata["example"] or _text(field.default)
     return form_field.TextField(

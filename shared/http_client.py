@@ -191,7 +191,9 @@ class HttpClient:
         authenticated: bool = True,
     ) -> HttpAnswer:
         """Sends a request until it is answered; raises SourceError, or TryLater when the server wants more time."""
-        request = requests.Request(method, self._absolute(url), params=dict(params or {}), headers=dict(headers or {}), json=json)
+        request = requests.Request(
+            method, self._absolute(url), params=dict(params or {}), headers=dict(headers or {}), json=json
+        )
         deadline = time.monotonic() + self._patience
         for attempt in range(1, self._attempts + 1):
             try:

@@ -4,7 +4,7 @@ Takes an open DB-API connection whose `cursor(name)` is server-side, as psycopg2
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -17,15 +17,14 @@ FIRST_ROWS = 100
 MOST_ROWS = 5_000
 
 
-def read_batches(
-    connection: Any, query: Any, parameters: Sequence[Any] = (), *, page_bytes: int, name: str = CURSOR_NAME
-) -> Iterator[list[Row]]:
+def read_batches(connection: Any, query: Any, *, page_bytes: int, name: str = CURSOR_NAME) -> Iterator[list[Row]]:
     """The query's rows, in order, in lists that hold at most `page_bytes` bytes of values, or a single larger row.
 
-    The cursor is closed at the end, and when the generator is.
+    `query` holds its values already, quoted by the driver's composer: beside parameters, a "%" in the name of a column
+    would be taken for one of theirs. The cursor is closed at the end, and when the generator is.
     """
     with connection.cursor(name) as cursor:
-        cursor.execute(query, parameters)
+        cursor.execute(query)
         count = FIRST_ROWS
         while rows := cursor.fetchmany(count):
             size = _bytes(rows)

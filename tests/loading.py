@@ -1,12 +1,14 @@
 """Loads a connector as production does: its folder on sys.path, then `import connector`.
 
-Every connector has modules of the same names, so each is loaded afresh; `shared` stays the one package of the repository.
+Every connector has modules of the same names, so each is loaded afresh; `shared` stays the repository's one package.
 """
 
 import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+
+import shared  # before any connector's folder is on sys.path, where its link to the same package would be found first
 
 CONNECTORS = Path(__file__).parents[1] / "connectors"
 NAMES = sorted(folder.name for folder in CONNECTORS.iterdir() if (folder / "connector.py").exists())
@@ -30,6 +32,7 @@ def load_module(name: str, module: str) -> ModuleType:
 def _load(name: str, module: str) -> ModuleType:
     folder = CONNECTORS / name
     own = {path.stem for path in folder.glob("*.py")}
+    assert Path(shared.__path__[0]) == CONNECTORS.parent / "shared", "another package is called shared"
     before = {key: sys.modules.pop(key) for key in own & sys.modules.keys()}
     sys.path.insert(0, str(folder))
     try:

@@ -21,7 +21,7 @@ def _relative(pattern: str) -> str | None:
 class Settings(SettingsBase):
     folder: str = setting("Folder of the files; a relative one is in the connector's own folder", example="sample")
     pattern: str = setting("Which files of the folder; ** means folders of any depth", default="*.csv", check=_relative)
-    table: str = setting("Table that all records go to", default="records", example="measurements")
+    table: str = setting("Table that all records go to", default="records", example="stations")
     primary_key: tuple[str, ...] = setting(
         f"Columns that tell records apart; none means file and line ({FILE}, {LINE})", default=()
     )

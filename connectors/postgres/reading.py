@@ -101,7 +101,7 @@ class _Reader:
             yield from self._whole(kept)
             return
         going = _going_on(position, kept, now)
-        for rows in read_batches(self._connection, *self._query(going), page_bytes=self._page_bytes):
+        for rows in read_batches(self._connection, self._query(going), page_bytes=self._page_bytes):
             self._check(rows)
             after = [_text(rows[-1][place]) for place in self._key]
             under_way = {"since": going.since, "pass": {"after": after, "since": going.next_since}}
@@ -134,22 +134,19 @@ class _Reader:
             truncate=truncate,
         )
 
-    def _query(self, going: _Pass) -> tuple[sql.Composable, list[Any]]:
-        """The rows that `going` asks for, in key order, with their parameters."""
+    def _query(self, going: _Pass) -> sql.Composable:
+        """The rows that `going` asks for, in key order."""
         key = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in self._table.primary_key)
         conditions: list[sql.Composable] = [sql.SQL("true")]
-        parameters: list[Any] = []
         if going.since is not None:
-            conditions.append(sql.SQL("age(t.xmin) <= age(%s::xid)"))
-            parameters.append(str(max(going.since % 2**32, 3)))  # 0 to 2 are no transactions
+            oldest = sql.Literal(str(max(going.since % 2**32, 3)))  # 0 to 2 are no transactions
+            conditions.append(sql.SQL("age(t.xmin) <= age({}::xid)").format(oldest))
         if going.after is not None:
-            values = sql.SQL(", ").join(sql.Placeholder() * len(going.after))
-            conditions.append(sql.SQL("({key}) > ({values})").format(key=key, values=values))
-            parameters += going.after
-        query = sql.SQL("SELECT {columns} FROM {table} AS t WHERE {conditions} ORDER BY {key}").format(
+            values = sql.SQL(", ").join(map(sql.Literal, going.after))
+            conditions.append(sql.SQL("({}) > ({})").format(key, values))
+        return sql.SQL("SELECT {columns} FROM {table} AS t WHERE {conditions} ORDER BY {key}").format(
             columns=self._columns(), table=self._from(), conditions=sql.SQL(" AND ").join(conditions), key=key
         )
-        return query, parameters
 
     def _columns(self) -> sql.Composable:
         return sql.SQL(", ").join(

@@ -105,7 +105,10 @@ class TestWhatCanPassIsTriedAgain:
 class TestWhatCannotPassIsNotTriedAgain:
     def test_a_4xx_is_an_error_with_status_address_and_body(self, server: FaultyServer) -> None:
         server.script("/items", [NotFound()])
-        with client(server) as http, pytest.raises(HttpError, match=r"/items\?page=2 .*status 404: .*not found") as told:
+        with (
+            client(server) as http,
+            pytest.raises(HttpError, match=r"/items\?page=2 .*status 404: .*not found") as told,
+        ):
             http.get("/items", params={"page": "2"})
         assert told.value.status == 404
         assert len(server.requests) == 1
@@ -127,7 +130,10 @@ class TestWhatCannotPassIsNotTriedAgain:
     def test_a_refused_connection_says_how_to_start_the_practice_sources(self) -> None:
         with faulty_http.start() as server:
             url = server.url
-        with HttpClient(url, backoff=0.01) as http, pytest.raises(SourceError, match="refused after 3 tries.*make sources"):
+        with (
+            HttpClient(url, backoff=0.01) as http,
+            pytest.raises(SourceError, match="refused after 3 tries.*make sources"),
+        ):
             http.get("/items")
 
     def test_an_address_that_is_none_is_named(self) -> None:

@@ -133,6 +133,12 @@ class PostgresServer:
             process.kill()
             password_file.unlink()
 
+    def _trust(self, role: str) -> None:
+        """Lets a role in from the loopback address without a password; to be called before the server starts."""
+        rules = self._data / "pg_hba.conf"
+        # The first line that matches decides, so this one comes before those that ask for a password.
+        rules.write_text(f'host all "{role}" {self.host}/32 trust\n{rules.read_text()}')
+
     def _launch(self) -> None:
         """Starts the server process and waits till it accepts connections."""
         command: list[str | Path] = [self._bin / "postgres", "-D", self._data, "-h", self.host, "-p", str(self.port)]
@@ -186,12 +192,15 @@ class PostgresServer:
 
 
 @contextmanager
-def start(port: int | None = None, *, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+def start(
+    port: int | None = None, *, settings: Mapping[str, str] | None = None, trusted_role: str | None = None
+) -> Iterator[PostgresServer]:
     """Starts a new empty server; ends it and removes its files on exit.
 
     Args:
         port: The port to listen on; a free one by default.
         settings: Server settings in addition to, or instead of, those of `SETTINGS`.
+        trusted_role: A role, to be created by the caller, that needs no password from the loopback address.
 
     Raises:
         RuntimeError: The server does not start; the message ends with the last lines of its log.
@@ -201,6 +210,8 @@ def start(port: int | None = None, *, settings: Mapping[str, str] | None = None)
         server = PostgresServer(Path(folder), _free_port(port), {**SETTINGS, **(settings or {})}, account)
         try:
             server._initialise()
+            if trusted_role:
+                server._trust(trusted_role)
             server._launch()
             yield server
         finally:

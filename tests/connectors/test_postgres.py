@@ -1,0 +1,399 @@
+"""connectors/postgres against a real PostgreSQL."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from shared import checkpoints
+from shared.errors import ConfigurationError, ConnectorError, RecordError, SourceError
+from tests import stop_and_resume
+from tests.loading import load_connector
+from tests.recording import Destination, decoded, sync
+from tests.sources import tcp_proxy
+from tests.sources.postgres_server import PostgresServer
+
+connector = load_connector("postgres")
+names = (f"test_{number}" for number in itertools.count(1))
+
+
+class Database:
+    """A database of a test's own, and the connector's configuration for it."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.name = next(names)
+        server.create_database(self.name)
+        self._connection = server.connect(self.name)
+        self.configuration = {
+            "host": server.host,
+            "port": str(server.port),
+            "database": self.name,
+            "user": server.user,
+            "password": server.password,
+            "page_bytes": "10000",
+        }
+
+    def run(self, statements: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statements)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[Database]:
+    made = Database(postgres)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _every_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0)
+
+
+def column(database: Database, type_: str, value: str) -> tuple[str, Any]:
+    """What a column of the type sends for a value written as SQL."""
+    database.run(f"CREATE TABLE t (id int PRIMARY KEY, value {type_}); INSERT INTO t VALUES (1, {value})")  # noqa: S608
+    (row,) = sync(connector, database.configuration).destination.rows["t"].values()
+    return decoded(row["value"])
+
+
+class TestTables:
+    def test_every_table_with_its_primary_key_is_found_in_the_catalogue(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE plain (id bigint PRIMARY KEY, name text);
+            CREATE TABLE pairs (b int, a text, PRIMARY KEY (b, a));
+            CREATE TABLE "Odd % name" ("a % b" int PRIMARY KEY, "select" text);
+            CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
+            CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+            INSERT INTO plain VALUES (1, 'x'); INSERT INTO pairs VALUES (1, 'a'), (1, 'b'), (0, 'c');
+            INSERT INTO "Odd % name" VALUES (7, '100 %'); INSERT INTO parted VALUES (1), (2);
+        """)
+        tables = {table["table"]: table for table in connector.schema(database.configuration)}
+        assert {name: table["primary_key"] for name, table in tables.items()} == {
+            "plain": ["id"], "pairs": ["b", "a"], "Odd % name": ["a % b"], "parted": ["id"],
+        }  # fmt: skip
+        sink = sync(connector, database.configuration)
+        assert sink.upserts == {"plain": 1, "pairs": 3, "Odd % name": 1, "parted": 2}
+
+    def test_equal_rows_of_a_table_without_a_key_are_kept_apart(self, database: Database) -> None:
+        database.run("CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, 'x'), (1, 'x'), (2, NULL)")
+        sink = sync(connector, database.configuration)
+        rows = sorted((row["a"], row["b"], row["_occurrence"]) for row in sink.destination.table("t"))
+        assert rows == [("1", "x", "1"), ("1", "x", "2"), ("2", None, "1")]
+
+    def test_a_table_without_a_key_is_replaced_as_a_whole(self, database: Database) -> None:
+        database.run("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")
+        destination = Destination()
+        sync(connector, database.configuration, destination)
+        database.run("DELETE FROM t WHERE a = 1; UPDATE t SET a = 3")
+        sync(connector, database.configuration, destination)
+        assert [row["a"] for row in destination.table("t")] == ["3"]
+
+    def test_several_schemas_are_kept_apart(self, database: Database) -> None:
+        database.run("""
+            CREATE SCHEMA sales;
+            CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE sales.t (id int PRIMARY KEY);
+            INSERT INTO t VALUES (1); INSERT INTO sales.t VALUES (2);
+        """)
+        sink = sync(connector, {**database.configuration, "schemas": "public,sales"})
+        assert set(sink.destination.contents()) == {"public.t", "sales.t"}
+
+    def test_a_table_we_may_not_read_is_named_and_the_others_go_on(self, database: Database) -> None:
+        database.run(f"""
+            CREATE TABLE open (id int PRIMARY KEY); CREATE TABLE closed (id int PRIMARY KEY); INSERT INTO open VALUES (1);
+            CREATE ROLE reader_{database.name} LOGIN PASSWORD 'reader'; GRANT SELECT ON open TO reader_{database.name};
+        """)
+        settings = {**database.configuration, "user": f"reader_{database.name}", "password": "reader"}
+        sink = sync(connector, settings)
+        assert sink.upserts == {"open": 1}
+        assert any("public.closed is left out" in warning and "GRANT SELECT" in warning for warning in sink.warnings)
+
+
+class TestValuesArriveExactly:
+    @pytest.mark.parametrize(
+        ("type_", "value", "arrives"),
+        [
+            ("numeric(38,10)", "12345678901234567890.0123456789", ("scalar", "12345678901234567890.0123456789")),
+            ("numeric(4,2)", "1.10", ("scalar", "1.10")),
+            ("numeric", "0.1234567890123456789012345678901234567890", ("scalar", "0.1234567890123456789012345678901234567890")),
+            ("numeric", "'NaN'", ("scalar", "NaN")),
+            ("numeric(50,0)", "1e49", ("scalar", "1" + "0" * 49)),
+            ("bytea", r"'\x00ff10'", ("binary", b"\x00\xff\x10")),
+            ("bytea", "''", ("binary", b"")),
+            ("timestamptz", "'2026-01-31 10:00:00.123456+05:30'", ("scalar", "2026-01-31T04:30:00.123456Z")),
+            ("timestamp", "'2026-01-31 10:00:00.5'", ("scalar", "2026-01-31T10:00:00.500000")),
+            ("date", "'0001-01-01'", ("scalar", "0001-01-01")),
+            ("bigint", "-9223372036854775808", ("scalar", "-9223372036854775808")),
+            ("smallint", "32767", ("scalar", "32767")),
+            ("boolean", "false", ("scalar", "false")),
+            ("double precision", "0.1::float8 + 0.2::float8", ("double", "0.30000000000000004")),
+            ("double precision", "'-0.0'", ("double", "-0.0")),
+            ("real", "0.1", ("float", "0.1")),
+            ("text", "'00123'", ("scalar", "00123")),
+            ("text", "''", ("scalar", "")),
+            ("text", "E'line\\nbreak \\U0001F600'", ("scalar", "line\nbreak 😀")),
+            ("char(5)", "'ab'", ("scalar", "ab   ")),
+            ("uuid", "'6f9619ff-8b86-d011-b42d-00c04fc964ff'", ("scalar", "6f9619ff-8b86-d011-b42d-00c04fc964ff")),
+            ("json", """'{"a": 1.10, "a": 12345678901234567890}'""", ("scalar", '{"a": 1.10, "a": 12345678901234567890}')),
+            ("jsonb", """'{"b": 1.10}'""", ("scalar", '{"b": 1.10}')),
+            ("interval", "'1 mon 2 days'", ("scalar", "1 mon 2 days")),
+            ("time", "'24:00:00'", ("scalar", "24:00:00")),
+            ("int[]", "ARRAY[1, NULL, 3]", ("scalar", "{1,NULL,3}")),
+            ("inet", "'10.0.0.1/8'", ("scalar", "10.0.0.1/8")),
+            ("text", "NULL", ("null", None)),
+        ],
+    )  # fmt: skip
+    def test_from_select_to_what_is_sent(
+        self, database: Database, type_: str, value: str, arrives: tuple[str, Any]
+    ) -> None:
+        assert column(database, type_, value) == arrives
+
+    def test_a_domain_is_its_base_type(self, database: Database) -> None:
+        database.run("CREATE DOMAIN cents AS numeric(10,2); CREATE DOMAIN price AS cents CHECK (VALUE > 0)")
+        assert column(database, "price", "19.90") == ("scalar", "19.90")
+        (table,) = connector.schema(database.configuration)
+        assert table["columns"]["value"] == {"type": "DECIMAL", "precision": 10, "scale": 2}
+
+    @pytest.mark.parametrize(
+        ("type_", "value"),
+        [
+            ("date", "'infinity'"),
+            ("date", "'0044-03-15 BC'"),
+            ("timestamptz", "'-infinity'"),
+            ("timestamp", "'294276-01-01'"),
+            ("numeric(4,2)", "'NaN'"),
+        ],
+    )
+    def test_what_has_no_exact_form_stops_with_table_key_and_column(
+        self, database: Database, type_: str, value: str
+    ) -> None:
+        with pytest.raises(RecordError, match="table public.t, record id=1, column value: .* has no exact form"):
+            column(database, type_, value)
+
+    def test_types_come_from_the_catalogue_not_from_rows(self, database: Database) -> None:
+        database.run("CREATE TABLE t (id int PRIMARY KEY, a numeric(5,1), b timestamptz, c bytea, d money)")
+        (table,) = connector.schema(database.configuration)
+        decimal = {"type": "DECIMAL", "precision": 5, "scale": 1}
+        assert table["columns"] == {"id": "INT", "a": decimal, "b": "UTC_DATETIME", "c": "BINARY", "d": "STRING"}
+
+
+class TestStopAndResume:
+    def test_stopped_at_any_operation_it_ends_as_if_nothing_had_happened(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE a (id int PRIMARY KEY, wide text);
+            INSERT INTO a SELECT n, repeat('x', 500) FROM generate_series(1, 120) n;
+            CREATE TABLE b (x text, y date, PRIMARY KEY (x, y));
+            INSERT INTO b SELECT chr(65 + n % 3), '2026-01-01'::date + n FROM generate_series(1, 300) n;
+            CREATE TABLE keyless (n int); INSERT INTO keyless SELECT n / 2 FROM generate_series(1, 50) n;
+        """)
+        assert stop_and_resume.check(connector, database.configuration) > 100
+
+    def test_dying_again_and_again_still_ends(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE a (id int PRIMARY KEY, wide text);
+            INSERT INTO a SELECT n, repeat('x', 500) FROM generate_series(1, 500) n;
+        """)
+        assert stop_and_resume.check_dying_again_and_again(connector, database.configuration, operations=150) > 3
+
+    @pytest.mark.parametrize(
+        ("type_", "values"),
+        [
+            ("text", "'it''s \\ %s ' || n"),
+            ("numeric", "n / 7.0"),
+            ("float8", "n / 7.0"),
+            ("timestamptz", "'2026-01-01'::timestamptz + n * interval '1.000001 s'"),
+            ("date", "'2026-01-01'::date + n"),
+            ("uuid", "md5(n::text)::uuid"),
+            ("bytea", "decode(md5(n::text), 'hex')"),
+            ("boolean", "n = 1"),
+            ("interval", "n * interval '1 day'"),
+            ("int[]", "ARRAY[n]"),
+        ],
+    )
+    def test_a_key_of_any_type_resumes_after_the_last_row(self, database: Database, type_: str, values: str) -> None:
+        database.run(f"""
+            CREATE TABLE t (key {type_} PRIMARY KEY, wide text);
+            INSERT INTO t SELECT {values}, repeat('x', 3000) FROM generate_series(1, 9) n ON CONFLICT DO NOTHING;
+        """)  # noqa: S608
+        undisturbed = sync(connector, database.configuration)
+        killed = sync(connector, database.configuration, stop_at=undisturbed.operations - 2)
+        resumed = sync(connector, database.configuration, killed.destination)
+        assert killed.destination.contents() == undisturbed.destination.contents()
+        assert 0 < resumed.upserts["t"] < undisturbed.upserts["t"] or type_ == "boolean"
+
+
+class TestTheSecondSync:
+    def table(self, database: Database) -> Destination:
+        database.run(
+            "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, 0 FROM generate_series(1, 500) n"
+        )
+        destination = Destination()
+        sync(connector, database.configuration, destination)
+        return destination
+
+    def test_with_nothing_new_nothing_is_delivered(self, database: Database) -> None:
+        destination = self.table(database)
+        assert sync(connector, database.configuration, destination).upserts == {}
+
+    def test_delivers_what_was_written_and_only_that(self, database: Database) -> None:
+        destination = self.table(database)
+        database.run("UPDATE t SET v = 1 WHERE id % 100 = 0; INSERT INTO t VALUES (501, 1)")
+        assert sync(connector, database.configuration, destination).upserts == {"t": 6}
+        assert sum(int(row["v"]) for row in destination.table("t")) == 6
+
+    def test_a_transaction_that_commits_late_is_not_missed(self, database: Database, postgres: PostgresServer) -> None:
+        destination = self.table(database)
+        late = postgres.connect(database.name)
+        late.autocommit = False
+        with late.cursor() as cursor:
+            cursor.execute("UPDATE t SET v = 7 WHERE id = 1")
+        database.run("UPDATE t SET v = 8 WHERE id = 2")  # a later transaction that commits first
+        sync(connector, database.configuration, destination)
+        late.commit()
+        late.close()
+        sync(connector, database.configuration, destination)
+        assert {row["id"]: row["v"] for row in destination.table("t") if row["v"] != "0"} == {"1": "7", "2": "8"}
+
+    def test_rows_of_a_partitioned_table_that_changed_are_found(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+            CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); INSERT INTO p VALUES (1, 0), (2, 0);
+        """)
+        destination = Destination()
+        sync(connector, database.configuration, destination)
+        database.run("UPDATE p SET v = 1 WHERE id = 2")
+        assert sync(connector, database.configuration, destination).upserts == {"p": 1}
+
+    def test_a_column_added_with_a_default_is_delivered_for_old_rows_too(self, database: Database) -> None:
+        destination = self.table(database)
+        database.run("ALTER TABLE t ADD COLUMN w int DEFAULT 5")
+        assert sync(connector, database.configuration, destination).upserts == {"t": 500}
+        assert {row["w"] for row in destination.table("t")} == {"5"}
+
+    def test_a_table_made_anew_under_the_same_name_is_read_whole(self, database: Database) -> None:
+        destination = self.table(database)
+        database.run(
+            "CREATE TABLE s AS SELECT * FROM t; ALTER TABLE s ADD PRIMARY KEY (id); DROP TABLE t; ALTER TABLE s RENAME TO t"
+        )
+        assert sync(connector, database.configuration, destination).upserts == {"t": 500}
+
+    def test_changes_during_a_sync_arrive_with_the_next(self, database: Database) -> None:
+        database.run(
+            "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(1, 2000) n"
+        )
+        destination, done = Destination(), threading.Event()
+
+        def write() -> None:
+            while not done.is_set():
+                database.run(
+                    "UPDATE t SET v = 'new ' || id WHERE random() < 0.02; INSERT INTO t SELECT max(id) + 1, 'in' FROM t"
+                )
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        for _ in range(3):
+            sync(connector, database.configuration, destination)
+        done.set()
+        writer.join()
+        sync(connector, database.configuration, destination)
+        fresh = sync(connector, database.configuration).destination
+        assert destination.contents() == fresh.contents()
+
+
+class TestBadInput:
+    def test_wrong_missing_and_unknown_settings_are_told_at_once(self) -> None:
+        with pytest.raises(ConfigurationError) as told:
+            connector.schema({"host": "h", "port": "x", "pasword": "secret"})
+        lines = str(told.value).splitlines()
+        assert lines[0] == "4 settings need attention:"
+        assert "- port: expected a whole number from 1 to 65535, got 'x'" in lines
+        assert "- pasword: is not a setting; did you mean password?" in lines
+
+    def test_a_refused_connection_says_where_and_how_to_start_a_server(self, database: Database) -> None:
+        with tcp_proxy.start(1) as proxy:
+            port = str(proxy.port)
+        with pytest.raises(SourceError, match=rf"127.0.0.1:{port}: .*refused.*make sources"):
+            connector.schema({**database.configuration, "port": port})
+
+    def test_a_wrong_password_is_told_without_it(self, database: Database) -> None:
+        with pytest.raises(
+            SourceError, match="would not let user postgres into .* password authentication failed"
+        ) as told:
+            connector.schema({**database.configuration, "password": "hunter2"})
+        assert "hunter2" not in str(told.value)
+
+    def test_a_database_that_is_not_there_is_named(self, database: Database) -> None:
+        with pytest.raises(SourceError, match='database "nowhere" does not exist'):
+            connector.schema({**database.configuration, "database": "nowhere"})
+
+    def test_a_schema_that_is_not_there_is_named(self, database: Database) -> None:
+        with pytest.raises(SourceError, match="has no schema nowhere"):
+            connector.schema({**database.configuration, "schemas": "public,nowhere"})
+
+    def test_a_database_without_tables_is_told(self, database: Database) -> None:
+        with pytest.raises(SourceError, match="has no table in public"):
+            connector.schema(database.configuration)
+
+    def test_plaintext_to_another_machine_is_refused(self, database: Database) -> None:
+        reading = connector.connect.__globals__
+        used: dict[str, Any] = {}
+
+        def refuse(**settings: Any) -> None:
+            used.update(settings)
+            raise reading["psycopg2"].OperationalError("stop here")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reading["psycopg2"], "connect", refuse)
+            for host, extra, mode in (
+                ("db.example.com", {}, "require"),
+                ("db.example.com", {"sslmode": "verify-full"}, "verify-full"),
+                ("db.example.com", {"allow_plaintext": "true"}, "prefer"),
+                ("127.0.0.1", {}, "prefer"),
+            ):
+                with pytest.raises(ConnectorError):
+                    connector.schema({**database.configuration, "host": host, **extra})
+                assert used["sslmode"] == mode
+
+    def test_a_connection_that_is_cut_names_the_table_and_the_next_sync_goes_on(self, database: Database) -> None:
+        database.run(
+            "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 2000) n"
+        )
+        destination = Destination()
+        with tcp_proxy.start(int(database.configuration["port"])) as proxy:
+            settings = {**database.configuration, "port": str(proxy.port)}
+            original = checkpoints.Checkpoints.save
+
+            def save_and_cut(self: Any, page: Any) -> None:
+                original(self, page)
+                proxy.cut()
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(checkpoints.Checkpoints, "save", save_and_cut)
+                with pytest.raises(SourceError, match="table public.t could not be read to its end"):
+                    sync(connector, settings, destination)
+            assert 0 < len(destination.table("t")) < 2000
+            resumed = sync(connector, settings, destination)
+        assert resumed.upserts["t"] < 2000
+        assert len(destination.table("t")) == 2000
+
+    def test_the_session_cannot_write(self, database: Database) -> None:
+        settings = connector.Settings.parse(database.configuration)
+        connection = connector.connect(settings)
+        with pytest.raises(Exception, match="read-only transaction"), connection.cursor() as cursor:  # noqa: PT011
+            cursor.execute("CREATE TABLE t (id int)")
+        connection.close()
+
+
+class TestSetupForm:
+    def test_connects_and_finds_tables(self, database: Database) -> None:
+        database.run("CREATE TABLE t (id int PRIMARY KEY)")
+        assert connector.tables_test(database.configuration).success
+
+    def test_says_what_is_wrong(self, database: Database) -> None:
+        result = connector.tables_test({**database.configuration, "password": "wrong"})
+        assert "password authentication failed" in result.failure

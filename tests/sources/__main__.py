@@ -1,0 +1,111 @@
+"""Keeps the practice sources running in the foreground, at the addresses of the connectors' configuration.json.
+
+python -m tests.sources
+"""
+
+import argparse
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+
+from tests.sources import practice
+from tests.sources.interruption import Interruption
+from tests.sources.postgres_server import PostgresServer
+from tests.sources.practice import DATABASE, READER, Practice
+
+# Enough to see pages and changes, and filled within seconds: 86,805 rows in 8 tables.
+SCALE = 0.01
+# As in connectors/postgres/configuration.json and connectors/rest_api/configuration.json.
+POSTGRES_PORT = 5432
+PLAYGROUND_PORT = 5001
+
+READY = """
+The practice sources are ready:
+
+  PostgreSQL   {postgres.host}:{postgres.port}, database {database} with TPC-H data of scale {scale}
+               {reader} reads it without a password
+               {postgres.user} may change it, with the password {postgres.password}
+  Playground   {playground.url}
+               its endpoints below /auth ask for
+{credentials}
+
+In a second terminal, in this folder and the same Python environment:
+
+  fivetran debug connectors/postgres
+  fivetran debug connectors/rest_api
+  fivetran debug connectors/files
+{elsewhere}
+Ctrl-C stops them.
+"""
+
+
+def main() -> int:
+    """Serves till it is interrupted; returns the exit code."""
+    ports = _ports()
+    with Interruption() as interruption:
+        try:
+            _check_free(ports.postgres_port, "PostgreSQL", "--postgres-port", "port in connectors/postgres")
+            _check_free(ports.playground_port, "the Playground", "--playground-port", "base_url in connectors/rest_api")
+            print("Starting and filling the practice sources ...", flush=True)
+            with practice.start(
+                interruption, scale=SCALE, postgres_port=ports.postgres_port, playground_port=ports.playground_port
+            ) as sources:
+                print(_ready(sources), flush=True)
+                while True:
+                    time.sleep(1)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            return 1
+    with suppress(OSError):  # after SIGHUP there is no terminal any more
+        print("\nThe practice sources are stopped, and their files removed.", flush=True)
+    return 0
+
+
+def _ports() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.sources", description="Run PostgreSQL with TPC-H data, and Fivetran's API Playground."
+    )
+    parser.add_argument("--postgres-port", type=int, default=POSTGRES_PORT, help="default: %(default)s")
+    parser.add_argument("--playground-port", type=int, default=PLAYGROUND_PORT, help="default: %(default)s")
+    return parser.parse_args()
+
+
+def _check_free(port: int, who: str, option: str, setting: str) -> None:
+    """Raises RuntimeError, before anything is started, for a port that cannot be listened on."""
+    try:
+        socket.create_server((PostgresServer.host, port)).close()
+    except OSError as error:
+        raise RuntimeError(
+            f"{who} cannot listen on port {port} ({os.strerror(error.errno or 0)}): end the program that does, or "
+            f"choose another port with {option} and set {setting}/configuration.json to it."
+        ) from error
+
+
+def _ready(sources: Practice) -> str:
+    """What to know of the running sources."""
+    credentials = sources.playground.credentials.items()
+    return READY.format(
+        postgres=sources.postgres,
+        playground=sources.playground,
+        database=DATABASE,
+        scale=SCALE,
+        reader=READER,
+        credentials="\n".join(f"                 {name:<21} {value}" for name, value in credentials),
+        elsewhere=_elsewhere(sources),
+    )
+
+
+def _elsewhere(sources: Practice) -> str:
+    """What has to be set before, for ports other than those of the configuration files; or nothing."""
+    lines = []
+    if sources.postgres.port != POSTGRES_PORT:
+        lines.append(f'after setting "port": "{sources.postgres.port}" in connectors/postgres/configuration.json')
+    if not sources.playground.url.endswith(f":{PLAYGROUND_PORT}"):
+        lines.append(f'after setting "base_url": "{sources.playground.url}" in connectors/rest_api/configuration.json')
+    return "".join(f"  ({line})\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
