@@ -10,13 +10,13 @@ import csv
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests import comparing, debug_run
 from tests.comparing import Comparison, SourceTable
-from tests.debug_run import Copy, Failed
+from tests.debug_run import Copy
 from tests.sources import practice, tpch
 from tests.sources.interruption import Interruption
 from tests.sources.practice import DATABASE, Practice
@@ -67,6 +67,24 @@ class Connection:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """Runs `fivetran debug`: the folder of the logs, the environment of the runs, and what may end them."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    interruption: Interruption
+
+    def sync_all(self, connections: Sequence[Connection], which: str) -> dict[str, dict[str, int]]:
+        """Syncs the connections one after another; returns the rows sent, by connector and table."""
+        return {connection.copy.name: self._sync(connection.copy, which) for connection in connections}
+
+    def _sync(self, copy: Copy, which: str) -> dict[str, int]:
+        _say(f"fivetran debug connectors/{copy.name}, {which} sync ...")
+        log = self.folder / f"{copy.name}, {which} sync.log"
+        return debug_run.debug(copy, log, self.environment, self.interruption, lambda: _say("  still running ..."))
+
+
+@dataclass(frozen=True)
 class Result:
     """A table's comparison, and how many of its rows the second sync sent."""
 
@@ -83,6 +101,8 @@ def main() -> int:
         except RuntimeError as failure:
             print(f"demo: {failure}", file=sys.stderr)
             return 1
+    with suppress(OSError):  # after SIGHUP there is no terminal any more
+        print("\ndemo: interrupted; everything it started is stopped and removed", file=sys.stderr)
     return 130
 
 
@@ -91,24 +111,16 @@ def _demo(interruption: Interruption) -> int:
         with interruption.held_back():
             folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="demo-")))
         _say(
-            f"Starting PostgreSQL and the API Playground, filling them and a folder of files (TPC-H, scale {SCALE}) ..."
+            f"Starting PostgreSQL and the API Playground, filling both and a folder of files (TPC-H, scale {SCALE}) ..."
         )
         sources = running.enter_context(practice.start(interruption, scale=SCALE))
         connections = _connections(sources, folder)
-        variables = debug_run.environment(folder)
-
-        def sync(connection: Connection, which: str) -> dict[str, int]:
-            copy = connection.copy
-            _say(f"fivetran debug connectors/{copy.name}, {which} sync ...")
-            log = folder / f"{copy.name}, {which} sync.log"
-            return debug_run.debug(copy, log, variables, interruption, lambda: _say("  still running ..."))
-
-        for connection in connections:
-            sync(connection, "first")
+        runs = Runs(folder, debug_run.environment(folder), interruption)
+        runs.sync_all(connections, "first")
         _say("Changing the sources ...")
         for connection in connections:
             connection.change()
-        second = {connection.copy.name: sync(connection, "second") for connection in connections}
+        second = runs.sync_all(connections, "second")
         _say("Comparing every row and column with the sources ...")
         results = [result for connection in connections for result in _results(connection, second)]
         interruption.hold()

@@ -13,6 +13,7 @@ from typing import Any
 
 from fivetran_connector_sdk import Logging
 from fivetran_connector_sdk_cli import runtime, schema_processing, type_coercion
+from fivetran_connector_sdk_common import constants
 
 Encoded = bytes
 Row = dict[str, Encoded]
@@ -79,7 +80,7 @@ class Destination:
 
 @dataclass
 class Sink:
-    """Receives the operations of one sync, applies them to a destination, and dies at operation `stop_at` if told to."""
+    """Receives the operations of one sync, applies them to a destination, and dies at operation `stop_at`."""
 
     destination: Destination
     stop_at: float = math.inf
@@ -153,9 +154,26 @@ def sync(
     return sink
 
 
-def with_sink(sink: Sink, work: Callable[[], Any]) -> None:
+class CountingSink:
+    """Counts the operations of one sync and keeps nothing of them, for profiles and benchmarks."""
+
+    def __init__(self, tables: list[dict[str, Any]]) -> None:
+        declare(tables, Destination())
+        self.operations = 0
+
+    def count(self, _: Any) -> None:
+        self.operations += 1
+
+    record = truncate = checkpoint = warning = file_chunk = count
+
+    def task(self, task: Any) -> None:
+        raise RuntimeError(json.loads(task.message)["message"])
+
+
+def with_sink(sink: Sink | CountingSink, work: Callable[[], Any], verbose: bool = False) -> None:
     """Runs `work` with its operations going to `sink`; a kill ends it without a word."""
-    Logging.LOG_LEVEL = Logging.Level.WARNING
+    Logging.LOG_LEVEL = Logging.Level.INFO if verbose else Logging.Level.WARNING
+    constants.DEBUGGING = verbose  # log lines for people instead of for Fivetran
     runtime.install(sink)
     try:
         work()

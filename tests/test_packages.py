@@ -1,7 +1,7 @@
 """Each connector as Fivetran gets it: packaged by the real command, run alone, deployed and updated.
 
-The command asks no network here: it has a home of its own that says it has just looked for a newer version, and its
-dependency check asks what is installed (tests/tools/pipreqs).
+Packaging and deploying ask no network: the command has a home of its own that says it has just looked for a newer
+version, Fivetran is a server of the tests, and the dependency check asks what is installed (tests/tools/pipreqs).
 """
 
 import csv
@@ -110,7 +110,7 @@ def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         for name in names
     }
     _add_what_must_stay_out(folder)
-    result = _fivetran(home, "package", folder)
+    result = _fivetran(home, "package", folder, "--non-interactive")
     assert result.returncode == 0, result.stdout
     return Package(
         request.param, parts, folder / "requirements.txt", folder / "files" / f"{folder.name}.zip", result.stdout

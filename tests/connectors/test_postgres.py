@@ -57,7 +57,7 @@ def _every_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def column(database: Database, type_: str, value: str) -> tuple[str, Any]:
     """What a column of the type sends for a value written as SQL."""
-    database.run(f"CREATE TABLE t (id int PRIMARY KEY, value {type_}); INSERT INTO t VALUES (1, {value})")  # noqa: S608
+    database.run(f"CREATE TABLE t (id int PRIMARY KEY, value {type_}); INSERT INTO t VALUES (1, {value})")
     (row,) = sync(connector, database.configuration).destination.rows["t"].values()
     return decoded(row["value"])
 
@@ -105,7 +105,8 @@ class TestTables:
 
     def test_a_table_we_may_not_read_is_named_and_the_others_go_on(self, database: Database) -> None:
         database.run(f"""
-            CREATE TABLE open (id int PRIMARY KEY); CREATE TABLE closed (id int PRIMARY KEY); INSERT INTO open VALUES (1);
+            CREATE TABLE closed (id int PRIMARY KEY);
+            CREATE TABLE open (id int PRIMARY KEY); INSERT INTO open VALUES (1);
             CREATE ROLE reader_{database.name} LOGIN PASSWORD 'reader'; GRANT SELECT ON open TO reader_{database.name};
         """)
         settings = {**database.configuration, "user": f"reader_{database.name}", "password": "reader"}
@@ -120,7 +121,7 @@ class TestValuesArriveExactly:
         [
             ("numeric(38,10)", "12345678901234567890.0123456789", ("scalar", "12345678901234567890.0123456789")),
             ("numeric(4,2)", "1.10", ("scalar", "1.10")),
-            ("numeric", "0.1234567890123456789012345678901234567890", ("scalar", "0.1234567890123456789012345678901234567890")),
+            ("numeric", "0.12345678901234567890123456789012345", ("scalar", "0.12345678901234567890123456789012345")),
             ("numeric", "'NaN'", ("scalar", "NaN")),
             ("numeric(50,0)", "1e49", ("scalar", "1" + "0" * 49)),
             ("bytea", r"'\x00ff10'", ("binary", b"\x00\xff\x10")),
@@ -139,7 +140,7 @@ class TestValuesArriveExactly:
             ("text", "E'line\\nbreak \\U0001F600'", ("scalar", "line\nbreak 😀")),
             ("char(5)", "'ab'", ("scalar", "ab   ")),
             ("uuid", "'6f9619ff-8b86-d011-b42d-00c04fc964ff'", ("scalar", "6f9619ff-8b86-d011-b42d-00c04fc964ff")),
-            ("json", """'{"a": 1.10, "a": 12345678901234567890}'""", ("scalar", '{"a": 1.10, "a": 12345678901234567890}')),
+            ("json", """'{"a": 1.10, "a": 1e400}'""", ("scalar", '{"a": 1.10, "a": 1e400}')),
             ("jsonb", """'{"b": 1.10}'""", ("scalar", '{"b": 1.10}')),
             ("interval", "'1 mon 2 days'", ("scalar", "1 mon 2 days")),
             ("time", "'24:00:00'", ("scalar", "24:00:00")),
@@ -219,7 +220,7 @@ class TestStopAndResume:
         database.run(f"""
             CREATE TABLE t (key {type_} PRIMARY KEY, wide text);
             INSERT INTO t SELECT {values}, repeat('x', 3000) FROM generate_series(1, 9) n ON CONFLICT DO NOTHING;
-        """)  # noqa: S608
+        """)
         undisturbed = sync(connector, database.configuration)
         killed = sync(connector, database.configuration, stop_at=undisturbed.operations - 2)
         resumed = sync(connector, database.configuration, killed.destination)
@@ -277,15 +278,17 @@ class TestTheSecondSync:
 
     def test_a_table_made_anew_under_the_same_name_is_read_whole(self, database: Database) -> None:
         destination = self.table(database)
-        database.run(
-            "CREATE TABLE s AS SELECT * FROM t; ALTER TABLE s ADD PRIMARY KEY (id); DROP TABLE t; ALTER TABLE s RENAME TO t"
-        )
+        database.run("""
+            CREATE TABLE s AS SELECT * FROM t; ALTER TABLE s ADD PRIMARY KEY (id);
+            DROP TABLE t; ALTER TABLE s RENAME TO t;
+        """)
         assert sync(connector, database.configuration, destination).upserts == {"t": 500}
 
     def test_changes_during_a_sync_arrive_with_the_next(self, database: Database) -> None:
-        database.run(
-            "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(1, 2000) n"
-        )
+        database.run("""
+            CREATE TABLE t (id int PRIMARY KEY, v text);
+            INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(1, 2000) n;
+        """)
         destination, done = Destination(), threading.Event()
 
         def write() -> None:
@@ -360,9 +363,10 @@ class TestBadInput:
                 assert used["sslmode"] == mode
 
     def test_a_connection_that_is_cut_names_the_table_and_the_next_sync_goes_on(self, database: Database) -> None:
-        database.run(
-            "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 2000) n"
-        )
+        database.run("""
+            CREATE TABLE t (id int PRIMARY KEY, v text);
+            INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 2000) n;
+        """)
         destination = Destination()
         with tcp_proxy.start(int(database.configuration["port"])) as proxy:
             settings = {**database.configuration, "port": str(proxy.port)}
@@ -384,7 +388,7 @@ class TestBadInput:
     def test_the_session_cannot_write(self, database: Database) -> None:
         settings = connector.Settings.parse(database.configuration)
         connection = connector.connect(settings)
-        with pytest.raises(Exception, match="read-only transaction"), connection.cursor() as cursor:  # noqa: PT011
+        with pytest.raises(Exception, match="read-only transaction"), connection.cursor() as cursor:
             cursor.execute("CREATE TABLE t (id int)")
         connection.close()
 

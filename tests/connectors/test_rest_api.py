@@ -136,7 +136,13 @@ def _steady_playground(request: Any) -> Answer:
         )
     if request.path == "/pagination/page_number":
         page = int(query["page"])
-        return Answer({"data": users[(page - 1) * size : page * size], "total_pages": -(-len(users) // size), "total_items": len(users)})
+        return Answer(
+            {
+                "data": users[(page - 1) * size : page * size],
+                "total_pages": -(-len(users) // size),
+                "total_items": len(users),
+            }
+        )
     if request.path == "/pagination/offset":
         start = int(query["offset"])
         return Answer({"data": users[start : start + size], "total": len(users)})

@@ -42,9 +42,9 @@ def start(
         with interruption.held_back():
             server = running.enter_context(postgres_server.start(postgres_port, trusted_role=READER))
             api = running.enter_context(playground.start(playground_port))
-        _fill(server, scale)
-        _let_in(server)
         try:
+            _fill(server, scale)
+            _let_in(server)
             yield Practice(server, api)
         finally:
             interruption.hold()
