@@ -126,7 +126,7 @@ def _value(text: str, kind: Any, field: "dataclasses.Field[Any]") -> Any:
     """The parsed value; raises ValueError with what is expected, and what was given unless it is a secret."""
     if not isinstance(text, str):
         raise ValueError(f"expected text in quotes, as every value in configuration.json, got {type(text).__name__}")
-    if not text.strip():
+    if not (text if kind is str else text.strip()):  # for text, blanks are a value: a delimiter may be one
         if field.metadata["required"]:
             raise ValueError(f"is required: {field.metadata['description']}")
         return field.default

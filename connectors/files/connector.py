@@ -17,7 +17,7 @@ def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
     settings = Settings.parse(configuration)
     columns: dict[str, str] = {FILE: "STRING", LINE: "LONG"}
     for file in list_files(settings):
-        with CsvFile(file.path, file.name, settings.delimiter) as csv_file:
+        with CsvFile(file.path, file.name, settings.separator) as csv_file:
             # Text stays text: "00123" and "1e5" arrive as they are written.
             columns |= dict.fromkeys(csv_file.columns, "STRING")
     return [{"table": settings.table, "primary_key": list(settings.key), "columns": columns}]
@@ -43,7 +43,7 @@ def files_test(configuration: dict[str, str]) -> Any:
         files = list_files(settings)
         if not files:
             return Test().failure(f"no file in {settings.folder} matches {settings.pattern}")
-        with CsvFile(files[0].path, files[0].name, settings.delimiter):
+        with CsvFile(files[0].path, files[0].name, settings.separator):
             return Test().success()
     except ConnectorError as error:
         return Test().failure(str(error))

@@ -45,7 +45,7 @@ def _file_pages(
 ) -> Iterator[Page]:
     """One file's records, from where it was interrupted if it is the file that was, and unchanged."""
     identity = {"name": file.name, "size": file.size, "modified": file.modified}
-    with CsvFile(file.path, file.name, settings.delimiter) as csv_file:
+    with CsvFile(file.path, file.name, settings.separator) as csv_file:
         missing = [name for name in settings.primary_key if name not in csv_file.columns]
         if missing and csv_file.columns:
             raise SourceError(f"{file.name} has no column {', '.join(missing)}, which the setting primary_key names")

@@ -6,10 +6,12 @@ from pathlib import Path
 from shared.configuration import SettingsBase, setting
 
 FILE, LINE = "_file", "_line"
+TAB = r"\t"  # as one types it into a form
 
 
 def _one_character(text: str) -> str | None:
-    return None if len(text) == 1 and text not in '"\r\n' else "expected one character (for a tab: \\t)"
+    allowed = text == TAB or (len(text) == 1 and text not in '"\r\n')
+    return None if allowed else "expected one character that is no quote, or \\t for a tab"
 
 
 def _relative(pattern: str) -> str | None:
@@ -25,10 +27,15 @@ class Settings(SettingsBase):
     primary_key: tuple[str, ...] = setting(
         f"Columns that tell records apart; none means file and line ({FILE}, {LINE})", default=()
     )
-    delimiter: str = setting("What separates the fields of a line", default=",", check=_one_character)
+    delimiter: str = setting("What separates the fields of a line; \\t is a tab", default=",", check=_one_character)
     page_bytes: int = setting(
         "Bytes of a file in memory as one page", default=1_000_000, minimum=10_000, maximum=100_000_000
     )
+
+    @property
+    def separator(self) -> str:
+        """The delimiter as it stands in the file."""
+        return "\t" if self.delimiter == TAB else self.delimiter
 
     @property
     def key(self) -> tuple[str, ...]:

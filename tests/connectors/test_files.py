@@ -96,6 +96,13 @@ class TestEveryRecordAsItIsWritten:
         folder.write("two.csv", "a,b\n1,1\n\n2,2\n")
         assert [row["a"] for row in rows(folder.sync())] == ["1", "", "2", "1", "2"]
 
+    @pytest.mark.parametrize(
+        ("delimiter", "character"), [(r"\t", "\t"), ("\t", "\t"), (" ", " "), (";", ";"), ("|", "|")]
+    )
+    def test_any_delimiter(self, folder: Folder, delimiter: str, character: str) -> None:
+        folder.write("a.csv", character.join("ab") + "\n" + character.join("1,") + "\n")
+        assert [(row["a"], row["b"]) for row in rows(folder.sync(delimiter=delimiter))] == [("1", ",")]
+
     def test_every_column_is_declared_as_text(self, folder: Folder) -> None:
         folder.write("a.csv", "Order ID,orderDate\n1,2\n")
         folder.write("b.csv", "order_id,Größe,,order_id\n")

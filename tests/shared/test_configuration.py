@@ -41,7 +41,7 @@ class TestParsing:
         assert settings == Settings(host="h", port=1, share=0.5, mode="incremental", verbose=True, tables=("x", "y"))
 
     def test_an_empty_setting_is_its_default(self) -> None:
-        assert Settings.parse({"host": "h", "port": "", "tables": " "}) == Settings(host="h")
+        assert Settings.parse({"host": "h", "port": " ", "tables": " "}) == Settings(host="h")
 
     def test_text_keeps_its_blanks(self) -> None:
         assert Settings.parse({"host": "h", "password": " x "}).password == " x "
