@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.loading import CONNECTORS, NAMES, load_spec
-from tests.sources import fake_fivetran_api
+from tests.sources import fake_fivetran_api, playground
 from tests.sources.fake_fivetran_api import FivetranApi
 from tests.sources.playground import Playground
 from tests.sources.postgres_server import PostgresServer
@@ -127,6 +127,16 @@ def alone(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Alone:
     with zipfile.ZipFile(package.archive) as archive:
         archive.extractall(parent / "package")
     return Alone(python, distributions, parent / "package")
+
+
+@pytest.fixture(scope="module")
+def unchanged_playground() -> Iterator[Playground]:
+    """A playground in which no test has changed anything.
+
+    Its keyset pages lose records that were changed in the same second as the last of a page, as changes of tests are.
+    """
+    with playground.start() as server:
+        yield server
 
 
 class TestPackage:
@@ -264,7 +274,7 @@ def _postgres_sample(request: pytest.FixtureRequest) -> Sample:
 
 
 def _rest_api_sample(request: pytest.FixtureRequest) -> Sample:
-    server: Playground = request.getfixturevalue("playground")
+    server: Playground = request.getfixturevalue("unchanged_playground")
     data = server.dump()
     users = ("users_by_next_link", "users_by_page_number", "users_by_offset", "users_by_keyset", "users_since")
     rows = {

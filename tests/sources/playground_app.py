@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -70,14 +70,19 @@ def load_playground() -> Any:
 
 
 def change(playground: Any, count: int) -> dict[str, Any]:
-    """Changes `count` items and adds one; returns their ids."""
-    now = datetime.now().strftime(playground.DATE_TIME_FORMAT)
+    """Changes `count` items and adds one; returns their ids.
+
+    Each gets a second of its own: the Playground's keyset pages skip what shares the second of a page's last item.
+    """
+    stamps = [
+        (datetime.now() + timedelta(seconds=place)).strftime(playground.DATE_TIME_FORMAT) for place in range(count + 1)
+    ]
     oldest = sorted(playground.items, key=lambda item: (item["updatedAt"], item["createdAt"]))[:count]
-    for item in oldest:
-        item.update(job=f"Senior {item['job']}", updatedAt=now)
+    for item, stamp in zip(oldest, stamps, strict=False):
+        item.update(job=f"Senior {item['job']}", updatedAt=stamp)
     fake = playground.fake
     new = {field: getattr(fake, field)() for field in ("name", "email", "address", "company", "job")}
-    playground.items.append({"id": str(uuid.uuid4()), **new, "createdAt": now, "updatedAt": now})
+    playground.items.append({"id": str(uuid.uuid4()), **new, "createdAt": stamps[-1], "updatedAt": stamps[-1]})
     return {"changed": [item["id"] for item in oldest], "added": playground.items[-1]["id"]}
 
 
