@@ -4,7 +4,6 @@ Both sides are read as text that says each value exactly, in the order of the ke
 """
 
 import csv
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import duckdb
 from psycopg2 import sql
 
+from shared.naming import delivered_name
 from tests.sources.playground import Playground
 from tests.sources.postgres_server import PostgresServer
 
@@ -75,11 +75,6 @@ _TEXTS: Mapping[type, Callable[[Any], str]] = {
     date: date.isoformat,
     datetime: datetime.isoformat,
 }
-
-
-def delivered_name(name: str) -> str:
-    """A source's column name as Fivetran writes it: createdAt becomes created_at."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def compare(source: Iterable[SourceTable], warehouse: Path) -> Iterator[Comparison]:

@@ -28,6 +28,8 @@ TAIL_LINES = 40
 _LEFT_OUT = re.compile(r"FIVETRAN_.*|MEMORY_PROFILING|.*_PROXY", re.IGNORECASE)
 # As `log_progress` in shared/pages.py says it at the end of a sync.
 _COMPLETE = re.compile(r"sync complete: [\d,]+ rows in [\d.]+ s(?: \((?P<tables>.*)\))?")
+# The demo's output is there to be shown, timings of debug runs are not.
+_TIMES = re.compile(r"(— (total )?elapsed )?\d\d:\d\d:\d\d\.\d{3} *| \([\d,]+ rows/s over all\)| in [\d.]+ s(?= |$)")
 _TABLE = re.compile(r"(\S+) (\d{1,3}(?:,\d{3})*)(?:, |$)")
 
 
@@ -128,4 +130,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _tail(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines()[-TAIL_LINES:])
+    """The last lines of the output, without times."""
+    return "\n".join(f"    {_TIMES.sub('', line)}" for line in text.splitlines()[-TAIL_LINES:])

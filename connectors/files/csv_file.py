@@ -1,7 +1,6 @@
 """A CSV file as batches of rows, exactly as written, from any byte offset at which a record begins."""
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import BinaryIO
 
 from service_spec import FILE, LINE
 from shared.errors import SourceError
+from shared.naming import delivered_name
 
 # A longer line is no line of a CSV file, but a file of another kind, or a quote that nobody closed.
 LONGEST_LINE = 16 * 1024 * 1024
@@ -132,8 +132,7 @@ def column_names(header: list[str]) -> list[str]:
     counts: Counter[str] = Counter()
     names: list[str] = []
     for place, title in enumerate(header, start=1):
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", title.strip())
-        plain = re.sub(r"\W+", "_", words).lower().rstrip("_") or f"column_{place}"
+        plain = delivered_name(title) or f"column_{place}"
         name = plain
         while name in names or name in (FILE, LINE):
             counts[plain] += 1

@@ -28,7 +28,7 @@ _TEMPORAL = frozenset({"NAIVE_DATE", "NAIVE_DATETIME", "UTC_DATETIME"})
 _MOST_DIGITS = 38
 
 _TABLES = """
-    SELECT n.nspname, c.relname, c.oid::bigint, has_table_privilege(c.oid, 'SELECT')
+    SELECT n.nspname, c.relname, c.oid::bigint, c.relkind = 'p', has_table_privilege(c.oid, 'SELECT')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
     ORDER BY n.nspname, c.relname
@@ -76,11 +76,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be read. Without a primary key it has an empty one."""
+    """A table that can be read, with all of its partitions if it is partitioned. The primary key may be empty."""
 
     schema: str
     name: str
     oid: int
+    is_partitioned: bool
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
 
@@ -111,8 +112,8 @@ def read_catalog(connection: Any, schemas: Sequence[str]) -> Catalog:
         existing = {name for (name,) in cursor.fetchall()}
         cursor.execute(_TABLES, [list(schemas)])
         found = cursor.fetchall()
-        readable = [(schema, name, oid) for schema, name, oid, may_read in found if may_read]
-        oids = [oid for _, _, oid in readable]
+        readable = [row for *row, may_read in found if may_read]
+        oids = [oid for _, _, oid, _ in readable]
         columns = _by_table(cursor, _COLUMNS, oids)
         keys = _by_table(cursor, _PRIMARY_KEYS, oids)
     return Catalog(
@@ -121,12 +122,13 @@ def read_catalog(connection: Any, schemas: Sequence[str]) -> Catalog:
                 schema,
                 name,
                 oid,
+                is_partitioned,
                 columns=tuple(_column(*described) for described in columns.get(oid, [])),
                 primary_key=tuple(column for (column,) in keys.get(oid, [])),
             )
-            for schema, name, oid in readable
+            for schema, name, oid, is_partitioned in readable
         ),
-        forbidden=tuple(f"{schema}.{name}" for schema, name, _, may_read in found if not may_read),
+        forbidden=tuple(f"{schema}.{name}" for schema, name, *_, may_read in found if not may_read),
         missing_schemas=tuple(name for name in schemas if name not in existing),
     )
 

@@ -11,25 +11,14 @@ from reading import OCCURRENCE, connect, read_pages
 from service_spec import Settings
 from shared.checkpoints import Checkpoints
 from shared.errors import ConnectorError, SourceError, reported
+from shared.naming import warn_of_names_alike
 from shared.pages import deliver, log_progress, prefetch
 
 
 def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
     settings = Settings.parse(configuration)
     with closing(connect(settings)) as connection:
-        catalog = _catalog(connection, settings)
-    return [
-        {
-            "table": table.name,
-            **({"schema": table.schema} if len(settings.schemas) > 1 else {}),
-            **({"primary_key": list(table.primary_key)} if table.primary_key else {}),
-            "columns": {
-                **{column.name: column.type for column in table.columns},
-                **({} if table.primary_key else {OCCURRENCE: "LONG"}),
-            },
-        }
-        for table in catalog.tables
-    ]
+        return _declared(_catalog(connection, settings), settings)
 
 
 @reported()
@@ -39,6 +28,7 @@ def update(configuration: dict[str, str], state: dict[str, Any]) -> None:
         catalog = _catalog(connection, settings)
         for name in catalog.forbidden:
             op.warning(f"table {name} is left out: {settings.user} may not read it; GRANT SELECT ON {name} to allow it")
+        warn_of_names_alike(_declared(catalog, settings))
         with (
             Checkpoints(state) as checkpoints,
             prefetch(read_pages(connection, catalog.tables, checkpoints, settings)) as pages,
@@ -73,6 +63,22 @@ def _catalog(connection: Any, settings: Settings) -> Catalog:
         may_not = f" that {settings.user} may read" if catalog.forbidden else ""
         raise SourceError(f"database {settings.database} has no table{may_not} in {', '.join(settings.schemas)}")
     return catalog
+
+
+def _declared(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:
+    """The tables with their keys and the type of every column; with their schema when there are several."""
+    return [
+        {
+            "table": table.name,
+            **({"schema": table.schema} if len(settings.schemas) > 1 else {}),
+            **({"primary_key": list(table.primary_key)} if table.primary_key else {}),
+            "columns": {
+                **{column.name: column.type for column in table.columns},
+                **({} if table.primary_key else {OCCURRENCE: "LONG"}),
+            },
+        }
+        for table in catalog.tables
+    ]
 
 
 connector = Connector(update=update, schema=schema, configuration_form=configuration_form)

@@ -155,7 +155,9 @@ class _Reader:
         )
 
     def _from(self) -> sql.Composable:
-        return sql.Identifier(self._table.schema, self._table.name)
+        # Without ONLY, the rows of tables that inherit from this one would be in both.
+        name = sql.Identifier(self._table.schema, self._table.name)
+        return name if self._table.is_partitioned else sql.SQL("ONLY {}").format(name)
 
     def _now(self) -> tuple[int, str]:
         """The oldest transaction that has not ended, and which cluster this is."""

@@ -9,6 +9,7 @@ from shared import topology
 from shared.checkpoints import Checkpoints
 from shared.errors import ConnectorError, reported
 from shared.http_client import HttpClient
+from shared.naming import warn_of_names_alike
 from shared.pages import deliver, log_progress, prefetch
 
 
@@ -19,6 +20,7 @@ def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
 @reported()
 def update(configuration: dict[str, str], state: dict[str, Any]) -> None:
     settings = Settings.parse(configuration)
+    warn_of_names_alike(topology.schema(tables(settings)))
     with (
         _client(settings) as client,
         Checkpoints(state) as checkpoints,

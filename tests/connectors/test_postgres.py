@@ -94,6 +94,25 @@ class TestTables:
         sync(connector, database.configuration, destination)
         assert [row["a"] for row in destination.table("t")] == ["3"]
 
+    def test_rows_of_inheriting_tables_stay_in_their_own(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE city (id int PRIMARY KEY, name text);
+            CREATE TABLE capital (PRIMARY KEY (id)) INHERITS (city);
+            INSERT INTO city VALUES (1, 'Zug'); INSERT INTO capital VALUES (1, 'Bern');
+        """)
+        sink = sync(connector, database.configuration)
+        assert [row["name"] for row in sink.destination.table("city")] == ["Zug"]
+        assert [row["name"] for row in sink.destination.table("capital")] == ["Bern"]
+
+    def test_names_that_become_one_in_the_destination_are_told(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE "orderLines" (id int PRIMARY KEY, "createdAt" date, created_at date);
+            CREATE TABLE order_lines (id int PRIMARY KEY);
+        """)
+        told = sync(connector, database.configuration).warnings
+        assert any("the tables 'orderLines' and 'order_lines'" in warning for warning in told)
+        assert any("the columns 'createdAt' and 'created_at' of table orderLines" in warning for warning in told)
+
     def test_several_schemas_are_kept_apart(self, database: Database) -> None:
         database.run("""
             CREATE SCHEMA sales;

@@ -47,7 +47,7 @@ def main() -> int:
     with Interruption() as interruption:
         try:
             _check_free(ports.postgres_port, "PostgreSQL", "--postgres-port", "port in connectors/postgres")
-            _check_free(ports.playground_port, "the Playground", "--playground-port", "base_url in connectors/rest_api")
+            _check_free(ports.playground_port, "The Playground", "--playground-port", "base_url in connectors/rest_api")
             print("Starting and filling the practice sources ...", flush=True)
             with practice.start(
                 interruption, scale=SCALE, postgres_port=ports.postgres_port, playground_port=ports.playground_port
@@ -78,7 +78,7 @@ def _check_free(port: int, who: str, option: str, setting: str) -> None:
         socket.create_server((PostgresServer.host, port)).close()
     except OSError as error:
         raise RuntimeError(
-            f"{who} cannot listen on port {port} ({os.strerror(error.errno or 0)}): end the program that does, or "
+            f"{who} cannot listen on port {port} ({os.strerror(error.errno or 0)}): end the program that does so, or "
             f"choose another port with {option} and set {setting}/configuration.json to it."
         ) from error
 

@@ -32,9 +32,9 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not self.came:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+        for number, handler in self._before.items():
+            # On its way out after an interruption, Python would be killed by another one, with the wrong exit code.
+            signal.signal(number, signal.SIG_IGN if self.came else handler)
         # The interruption may arrive here as another error: what was under way when it came has failed of it.
         return self.came
 

@@ -1,0 +1,41 @@
+"""Names as Fivetran writes them, and what to say of two that become one."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fivetran_connector_sdk import Operations as op
+
+
+def delivered_name(name: str) -> str:
+    """A table's or column's name in the destination: lower case, words apart by underscores.
+
+    >>> delivered_name("createdAt"), delivered_name("Order ID (%)")
+    ('created_at', 'order_id')
+    """
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"\W+", "_", words).lower().rstrip("_")
+
+
+def warn_of_names_alike(tables: Iterable[Mapping[str, Any]]) -> None:
+    """Warns of tables, and of columns of one table, whose values would end in one place: one of them would be lost.
+
+    `tables` is what `schema()` returns.
+    """
+    tables = list(tables)
+    for schema in {table.get("schema", "") for table in tables}:
+        within = f"in schema {schema}" if schema else "of this connection"
+        _warn("tables", [table["table"] for table in tables if table.get("schema", "") == schema], within)
+    for table in tables:
+        _warn("columns", table["columns"], f"of table {table['table']}")
+
+
+def _warn(kind: str, names: Iterable[str], within: str) -> None:
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(delivered_name(name), name)
+        if other != name:
+            op.warning(
+                f"the {kind} {other!r} and {name!r} {within} have one name in the destination, where one of them is "
+                "lost: rename one, or deploy the connection with --naming SOURCE"
+            )
