@@ -18,7 +18,12 @@ from shared.topology import Cursor, Table, check_tables
 
 
 def _is_address(url: str) -> str | None:
-    return None if re.fullmatch(r"https?://[^\s/@\[\]?#]+(/\S*)?", url) else "expected an address like https://host"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:  # a port that is none, or half of an IPv6 address
+        usable = False
+    return None if usable and not re.search(r"[\s?#]", url) else "expected an address like https://host"
 
 
 @dataclass(frozen=True)

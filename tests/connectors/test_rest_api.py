@@ -165,6 +165,9 @@ class TestBadInput:
         [
             ({}, "base_url: is required"),
             ({"base_url": "127.0.0.1:5001"}, "base_url: expected an address like https://host"),
+            ({"base_url": "http://127.0.0.1:138081"}, "base_url: expected an address like https://host"),
+            ({"base_url": "http://[::1"}, "base_url: expected an address like https://host"),
+            ({"base_url": "https://user:secret@host"}, "base_url: expected an address like https://host"),
             ({"base_url": "http://api.example.com"}, "base_url: http:// sends everything readable"),
             ({"base_url": "https://h", "authentication": "magic"}, "authentication: expected one of none, basic"),
             ({"base_url": "https://h", "authentication": "basic"}, "username: is required for authentication basic"),
