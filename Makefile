@@ -1,6 +1,6 @@
 # Every target makes what it needs first: `make demo` works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sources profile readme clean
+.PHONY: help demo test sources show new format readme profile clean
 PYTHON ?= python3
 BIN := .venv/bin
 # The fivetran command sends usage data unless this is set.
@@ -23,14 +23,25 @@ test: .venv/ready ## lint, types, and the tests against real servers
 sources: .venv/ready ## keep the practice sources running, for `fivetran debug connectors/NAME` in another terminal
 	@$(BIN)/python -m tests.sources
 
+show: .venv/ready ## what the last `fivetran debug` delivered: make show CONNECTOR=files
+	@$(BIN)/python -m tests.show $(or $(CONNECTOR),files)
+
+new: .venv/ready ## a new connector as a copy of another: make new NAME=orders FROM=rest_api
+	@$(BIN)/python -m tests.new_connector "$(NAME)" "$(or $(FROM),rest_api)"
+
+format: .venv/ready ## put code and imports into the form that `make test` asks for
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
 profile: .venv/ready ## where a connector's memory goes: make profile CONNECTOR=files
 	@$(BIN)/python -m profiling.profile_connector $(or $(CONNECTOR),files)
 
-readme: .venv/ready ## write the settings tables of the connectors' READMEs anew
+readme: .venv/ready ## write the settings tables and configuration.json of all connectors anew
 	@$(BIN)/python -m tests.readmes
 
 clean: ## remove the virtual environment and what the tools left
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis connectors/*/.mypy_cache connectors/*/files connectors/*/crash-reports
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is $$($(PYTHON) --version): 3.11 to 3.14 is needed; name another one with: make PYTHON=python3.12 ..."; exit 1; }

@@ -9,8 +9,10 @@ The operations end in a sink that counts them, so what is seen is the connector'
 import argparse
 import json
 import os
+import sys
 
 from shared import memory_profiling
+from shared.errors import ConnectorError
 from tests.loading import CONNECTORS, NAMES, load_connector
 from tests.recording import CountingSink, with_sink
 
@@ -22,13 +24,23 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ[memory_profiling.VARIABLE] = arguments.depth
 
-    connector = load_connector(arguments.connector)
-    configuration = json.loads((CONNECTORS / arguments.connector / "configuration.json").read_text())
+    try:
+        profile(arguments.connector)
+    except ConnectorError as error:
+        sys.exit(f"{arguments.connector}: {error}")
+
+
+def profile(name: str) -> None:
+    """Runs connectors/NAME from the beginning; raises ConnectorError when it cannot."""
+    connector = load_connector(name)
+    configuration = json.loads((CONNECTORS / name / "configuration.json").read_text())
     sink = CountingSink(connector.schema(configuration))
     before = memory_profiling.resident_bytes()
     with_sink(sink, lambda: connector.update(configuration=configuration, state={}), verbose=True)
     grown = (memory_profiling.resident_bytes() - before) / 2**20
-    print(f"{arguments.connector}: {sink.operations:,} operations; memory grew by {grown:.1f} MB over the whole sync")
+    print(
+        f"{name}: {sink.operations:,} operations (records and checkpoints); memory grew by {grown:.1f} MB over the whole sync"
+    )
 
 
 if __name__ == "__main__":

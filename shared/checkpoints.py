@@ -6,7 +6,7 @@
 import copy
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,13 +40,22 @@ class Checkpoints:
     def __init__(self, state: Mapping[str, Any]) -> None:
         self._streams: dict[str, Position] = _migrated(state)["streams"]
         self._unsaved_records = 0
-        self._moved = False
+        self._moved = self._sent = False
         self._warned = False
         self._saved_at = time.monotonic()
 
-    def position(self, stream: str) -> Position | None:
-        """Where the stream stands: everything up to here is delivered. None when nothing is."""
-        return copy.deepcopy(self._streams.get(stream))
+    def position(self, stream: str, needs: Iterable[str] = ()) -> Position | None:
+        """Where the stream stands: everything up to here is delivered. None when nothing is.
+
+        Raises SourceError for a position that lacks one of the parts in `needs`: it was written by something else.
+        """
+        position = self._streams.get(stream)
+        if position is not None and not (isinstance(position, dict) and position.keys() >= set(needs)):
+            raise SourceError(
+                f"the saved state of {stream} is damaged or of another connector: reset the connection to sync "
+                "everything again"
+            )
+        return copy.deepcopy(position)
 
     def save(self, page: Page) -> None:
         """Moves the state past a page that was delivered, and sends a checkpoint when one is due."""
@@ -61,24 +70,28 @@ class Checkpoints:
 
     def flush(self) -> None:
         """Sends a checkpoint if the state has moved since the last one."""
-        if not self._moved:
-            return
+        if self._moved:
+            self._send()
+
+    def _send(self) -> None:
         state = {"version": VERSION, "streams": self._streams}
         self._guard_size(len(json.dumps(state)))
         # The checkpoint: Fivetran commits every record sent before it, and the next sync starts from this state.
         op.checkpoint(state)
-        self._moved = False
+        self._moved, self._sent = False, True
         self._unsaved_records = 0
         self._saved_at = time.monotonic()
 
     def _guard_size(self, size: int) -> None:
+        if size < WARN_BYTES:
+            return
         largest = max(self._streams, key=lambda stream: len(json.dumps(self._streams[stream])))
         if size >= REFUSE_BYTES:
             raise SourceError(
                 f"the state has grown to {size:,} bytes, most of it for {largest!r}; Fivetran refuses 10 MB: "
                 "reset this connection and report it"
             )
-        if size >= WARN_BYTES and not self._warned:
+        if not self._warned:
             op.warning(f"the state has grown to {size:,} bytes, most of it for {largest!r}; Fivetran refuses 10 MB")
             self._warned = True
 
@@ -89,7 +102,9 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # After an unknown error nothing is known of the connection to Fivetran either: the last checkpoint stands.
-        if kind is None or issubclass(kind, ConnectorError):
+        if kind is None and not self._sent:
+            self._send()  # a sync without a checkpoint looks unfinished, also where there was nothing new
+        elif kind is None or issubclass(kind, ConnectorError):
             self.flush()
 
 
@@ -105,4 +120,6 @@ def _migrated(state: Mapping[str, Any]) -> dict[str, Any]:
                 "connector that wrote it, or reset the connection to sync everything again"
             )
         current = MIGRATIONS[version](current)
+    if not isinstance(current.get("streams"), dict):
+        raise SourceError("the saved state is damaged: reset the connection to sync everything again")
     return current

@@ -15,16 +15,19 @@ a tuple of strings (separated by commas), or one of a Literal's choices. An empt
 import dataclasses
 import difflib
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from fivetran_connector_sdk import ConfigurationForm, form_field
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, redacted
 
 _REQUIRED = object()
-_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
+_UNUSABLE = "\0\r\n"
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_BOOLEANS = {"true": True, "false": False}
 
 
 def setting(
@@ -126,11 +129,15 @@ def _value(text: str, kind: Any, field: "dataclasses.Field[Any]") -> Any:
     """The parsed value; raises ValueError with what is expected, and what was given unless it is a secret."""
     if not isinstance(text, str):
         raise ValueError(f"expected text in quotes, as every value in configuration.json, got {type(text).__name__}")
-    if not (text if kind is str else text.strip()):  # for text, blanks are a value: a delimiter may be one
+    if not (text if kind is str else text.strip(" ,\t\r\n")):  # for text, blanks are a value: a delimiter may be one
         if field.metadata["required"]:
             raise ValueError(f"is required: {field.metadata['description']}")
         return field.default
-    given = "" if field.metadata["secret"] else f", got {text!r}"
+    if not text.isprintable() and any(character in _UNUSABLE or not _is_character(character) for character in text):
+        raise ValueError(
+            "holds a character that nothing can be named with (NUL, a line break, half of a surrogate pair)"
+        )
+    given = "" if field.metadata["secret"] else f", got {redacted(text) if '@' in text else text!r}"
     try:
         value = _parsed(text, kind)
     except ValueError:
@@ -147,16 +154,22 @@ def _parsed(text: str, kind: Any) -> Any:
         return text
     text = text.strip()
     if typing.get_origin(kind) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if typing.get_origin(kind) is Literal:
         if text not in typing.get_args(kind):
             raise ValueError
         return text
     if kind is bool:
-        if text.lower() not in _TRUE + _FALSE:
+        if text.lower() not in _BOOLEANS:
             raise ValueError
-        return text.lower() in _TRUE
+        return _BOOLEANS[text.lower()]
+    if not _NUMBER.fullmatch(text):  # int() also takes underscores and the digits of other scripts
+        raise ValueError
     return kind(text)
+
+
+def _is_character(character: str) -> bool:
+    return not "\ud800" <= character <= "\udfff"
 
 
 def _within(value: float, field: "dataclasses.Field[Any]") -> bool:

@@ -1,10 +1,19 @@
 """The errors a person reads: one sentence that says what, where, and what to do."""
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 from fivetran_connector_sdk import Operations as op
+
+# Parameters of an address that are secrets. A page's token is none: it has to be saved and shown.
+_SECRET_PARAMETER = re.compile(
+    r"((?:^|&)(?:[^=&]*(?:api_?key|secret|passw|pwd|auth|signature|session|jwt|access_?token)[^=&]*|key|token|sid|sig)=)"
+    r"[^&]*",
+    re.IGNORECASE,
+)
 
 
 class ConnectorError(Exception):
@@ -41,6 +50,31 @@ def reported() -> Iterator[None]:
     except ConnectorError as error:
         op.error(str(error))
         raise  # op.error ends the sync; should it ever return, the sync must fail all the same
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Lets a `ConnectorError` out of `schema()`, where nothing can be reported yet, without what led to it."""
+    try:
+        yield
+    except ConnectorError as error:
+        error.__cause__, error.__suppress_context__ = None, True
+        raise
+
+
+def redacted(address: str) -> str:
+    """An address that may be shown: without user information and the values of parameters that name secrets."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "an address that is none"
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, _SECRET_PARAMETER.sub(r"\1***", parts.query), ""))
+
+
+def holds_secret(address: str) -> bool:
+    """Whether an address has a part that may be neither shown nor saved."""
+    return redacted(address) != urlunsplit((*urlsplit(address)[:4], ""))
 
 
 def is_this_machine(host: str) -> bool:

@@ -8,7 +8,6 @@ and an answer of 200 that is no JSON. Everything else is a SourceError with the 
 """
 
 import random
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -16,24 +15,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.exceptions import InvalidHeader
+from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, LocationParseError
 from urllib3.util import Retry
 
-from shared.errors import SourceError, TryLater, unreachable
+from shared.errors import SourceError, TryLater, redacted, unreachable
 from shared.values import parse_json
 
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_HINTS = {
+    401: " (check the credentials in the settings)",
+    403: " (check the credentials in the settings)",
+    404: " (check the address of the API in the settings)",
+}
 _LONGEST_WAIT = 30.0
 _MOST_REDIRECTS = 5
 _CHUNK = 64 * 1024
 _SHOWN_BODY = 200
 _ANY_WAIT = 10**9  # seconds; whether a wait is too long is decided by our patience, not cut short in the parsing
-_SECRET_PARAMETER = re.compile(r"((?:^|&)[^=&]*(?:key|token|secret|passw|auth|sig)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 class HttpError(SourceError):
@@ -155,9 +158,9 @@ class HttpClient:
         attempts: int = 6,
         patience: float = 180.0,
         backoff: float = 1.0,
-        max_body_bytes: int = 64 * 1024 * 1024,
+        max_body_bytes: int = 16 * 1024 * 1024,
     ) -> None:
-        self._base_url = base_url.rstrip("/") + "/"
+        self.base_url = base_url.rstrip("/") + "/"
         self._auth = auth or _NoAuth()
         self._timeout, self._attempts, self._patience, self._backoff = timeout, attempts, patience, backoff
         self._max_body_bytes = max_body_bytes
@@ -191,8 +194,13 @@ class HttpClient:
         authenticated: bool = True,
     ) -> HttpAnswer:
         """Sends a request until it is answered; raises SourceError, or TryLater when the server wants more time."""
+        path = url if "//" in url else url.lstrip("/")
         request = requests.Request(
-            method, self._absolute(url), params=dict(params or {}), headers=dict(headers or {}), json=json
+            method,
+            self._absolute(path, self.base_url),
+            params=dict(params or {}),
+            headers=dict(headers or {}),
+            json=json,
         )
         deadline = time.monotonic() + self._patience
         for attempt in range(1, self._attempts + 1):
@@ -202,12 +210,17 @@ class HttpClient:
                 self._wait_or_give_up(failure, request, attempt, deadline)
         raise AssertionError("unreachable: the last attempt gives up")
 
-    def _absolute(self, url: str) -> str:
-        """A path below the base address as a whole address; a whole address as it is."""
+    def _absolute(self, url: str, base: str) -> str:
+        """A path below `base` as a whole address; a whole address as it is. Raises SourceError for one that is none."""
         try:
-            return urljoin(self._base_url, url if urlsplit(url).netloc else url.lstrip("/"))
-        except ValueError as error:
-            raise SourceError(f"{url!r} is no address that can be asked: {error}") from error
+            address = urljoin(base, url)
+            parts = urlsplit(address)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise SourceError(f"{redacted(base)} leads to an address that cannot be asked: {redacted(url)}")
+        return address
 
     def _wait_or_give_up(self, failure: _Transient, request: requests.Request, attempt: int, deadline: float) -> None:
         where = f"{request.method} {redacted(request.url)}"
@@ -235,7 +248,7 @@ class HttpClient:
 
     def _answer(self, request: requests.Request, authenticated: bool) -> HttpAnswer:
         """One try: the answer, with one new login when the session has expired."""
-        at_home = authenticated and _origin(request.url) == _origin(self._base_url)
+        at_home = authenticated and _origin(request.url) == _origin(self.base_url)
         token = self._auth.log_in(self) if at_home and isinstance(self._auth, SessionToken) else None
         try:
             return self._follow(request, authenticated)
@@ -253,24 +266,28 @@ class HttpClient:
                 body = self._read(response)
             if not response.is_redirect:
                 return self._checked(response, body, asked_at)
-            target = urljoin(request.url, response.headers["Location"])
-            method = request.method if response.status_code in (307, 308) or request.method == "HEAD" else "GET"
+            target = self._absolute(response.headers["Location"], request.url)
+            keeps_body = response.status_code in (307, 308)
+            if keeps_body and request.json is not None and _origin(target) != _origin(request.url):
+                raise SourceError(
+                    f"{redacted(request.url)} redirects what it is sent to another server, {redacted(target)}"
+                )
             request = requests.Request(
-                method, target, headers=request.headers, json=request.json if method == request.method else None
+                request.method if keeps_body else "GET",
+                target,
+                headers=request.headers,
+                json=request.json if keeps_body else None,
             )
         raise SourceError(f"{request.method} {redacted(request.url)} redirects more than {_MOST_REDIRECTS} times")
 
     def _send(self, request: requests.Request, authenticated: bool) -> tuple[requests.Response, datetime]:
-        at_home = authenticated and _origin(request.url) == _origin(self._base_url)
+        at_home = authenticated and _origin(request.url) == _origin(self.base_url)
         request.auth = self._auth if at_home else _NoAuth()
-        try:
-            prepared = self._session.prepare_request(request)
-        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, UnicodeError) as error:
-            raise SourceError(f"{redacted(request.url)} is no address that can be asked: {error}") from error
-        settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
         asked_at, started = datetime.now(UTC), time.monotonic()
         self.metrics.calls += 1
         try:
+            prepared = self._session.prepare_request(request)
+            settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
             response = self._session.send(prepared, timeout=self._timeout, allow_redirects=False, **settings)
         except requests.exceptions.SSLError as error:
             raise SourceError(f"{redacted(request.url)} cannot be trusted: {_root_cause(error)}") from error
@@ -278,6 +295,10 @@ class HttpClient:
             raise _Transient(f"no answer within {self._timeout[1]:.0f} s", unanswered=True) from error
         except requests.exceptions.ConnectionError as error:
             raise _Transient(_root_cause(error), unanswered=True) from error
+        except (requests.exceptions.RequestException, LocationParseError, ValueError) as error:
+            # The address or a header is none; the library's message may hold a credential.
+            what = f"{redacted(request.url)} cannot be asked: a part of its address or of its headers is none"
+            raise SourceError(f"{what} ({type(error).__name__})") from None
         finally:
             self.metrics.seconds += time.monotonic() - started
         self._answered = True
@@ -288,7 +309,8 @@ class HttpClient:
         body = bytearray()
         deadline = time.monotonic() + self._patience
         try:
-            for chunk in response.iter_content(_CHUNK):
+            # read1 takes what has arrived. A read of so many bytes would wait for them all, however slowly they drip.
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 body += chunk
                 if len(body) > self._max_body_bytes:
                     raise SourceError(
@@ -297,10 +319,10 @@ class HttpClient:
                     )
                 if time.monotonic() > deadline:
                     raise _Transient(f"the body was not complete after {self._patience:.0f} s")
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError) as error:
-            raise _Transient(f"the body was cut off after {len(body):,} bytes") from error
-        except requests.exceptions.ContentDecodingError as error:
+        except DecodeError as error:
             raise _Transient("the body's compression is damaged") from error
+        except (HTTPError, OSError) as error:
+            raise _Transient(f"the body was cut off after {len(body):,} bytes") from error
         return bytes(body)
 
     def _checked(self, response: requests.Response, body: bytes, asked_at: datetime) -> HttpAnswer:
@@ -310,22 +332,14 @@ class HttpClient:
             raise _Transient(f"status {status}{_shown(body)}", _retry_after(response))
         where = f"{response.request.method} {redacted(response.url)}"
         if not 200 <= status < 300:
-            hint = " (check the credentials in the settings)" if status in (401, 403) else ""
+            hint = _HINTS.get(status, "")
             raise HttpError(f"{where} answered with status {status}{hint}{_shown(body)}", status)
         try:
             document = parse_json(body)
         except ValueError as error:
-            raise _Transient(f"the answer is not JSON{_shown(body)}") from error
+            raise _Transient(f"the answer is not JSON ({error}){_shown(body)}") from error
         links = {name: link["url"] for name, link in response.links.items()}
         return HttpAnswer(document, response.headers, links, response.url, _server_time(response, asked_at))
-
-
-def redacted(url: str) -> str:
-    """An address that may be shown: without user information and the values of parameters that name secrets."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    query = _SECRET_PARAMETER.sub(r"\1***", parts.query)
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
 
 
 def shown_json(body: Any) -> str:
@@ -334,7 +348,7 @@ def shown_json(body: Any) -> str:
 
 
 def _shown(body: bytes) -> str:
-    text = body[:_SHOWN_BODY].decode(errors="replace").strip()
+    text = " ".join(body[:_SHOWN_BODY].decode(errors="replace").split())
     return f": {text}" if text else ""
 
 

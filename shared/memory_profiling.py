@@ -18,7 +18,10 @@ from fivetran_connector_sdk import Logging as log
 VARIABLE = "MEMORY_PROFILING"
 _IGNORED = tuple(
     tracemalloc.Filter(False, pattern)
-    for pattern in ("*/fivetran_connector_sdk*", "*/tracemalloc.py", "*/threading.py", "*/memory_profiling.py")
+    for pattern in (
+        *("*/fivetran_connector_sdk*", "*/tracemalloc.py", "*/threading.py", "*/memory_profiling.py", "*/psutil/*"),
+        *("*/linecache.py", "*/fnmatch.py", "*/importlib/*", "<frozen *"),
+    )
 )
 _GIB = 1024**3
 _last_snapshot: tracemalloc.Snapshot | None = None  # of the mark before, while allocations are profiled
@@ -48,8 +51,9 @@ def _print_allocations(label: str) -> None:
 
 
 def log_memory_usage(label: str) -> None:
-    """Logs the resident memory of this process, in GB (1024^3 bytes)."""
-    log.info(f"Memory usage [{label}]: {resident_bytes() / _GIB:.2f} GB")
+    """Logs the resident memory of this process, in GB (1024^3 bytes) and in MB."""
+    resident = resident_bytes()
+    log.info(f"Memory usage [{label}]: {resident / _GIB:.2f} GB ({resident / 1024**2:.1f} MB)")
 
 
 def resident_bytes() -> int:

@@ -19,6 +19,7 @@ def delivered_name(name: str) -> str:
 
 def warn_of_names_alike(tables: Iterable[Mapping[str, Any]]) -> None:
     """Warns of tables, and of columns of one table, whose values would end in one place: one of them would be lost.
+    So would a column that has the name of one of Fivetran's own.
 
     `tables` is what `schema()` returns.
     """
@@ -28,6 +29,9 @@ def warn_of_names_alike(tables: Iterable[Mapping[str, Any]]) -> None:
         _warn("tables", [table["table"] for table in tables if table.get("schema", "") == schema], within)
     for table in tables:
         _warn("columns", table["columns"], f"of table {table['table']}")
+        for name in table["columns"]:
+            if delivered_name(name).startswith("_fivetran_"):
+                op.warning(f"the column {name!r} of table {table['table']} is overwritten by Fivetran's own: rename it")
 
 
 def _warn(kind: str, names: Iterable[str], within: str) -> None:

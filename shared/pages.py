@@ -62,7 +62,7 @@ def deliver(page: Page) -> None:
         try:
             # The record is sent to Fivetran at once: nothing is collected here.
             op.upsert(table, record, schema=schema)
-        except (TypeError, ValueError, OverflowError) as refusal:
+        except (TypeError, ValueError, OverflowError, RecursionError) as refusal:
             raise RecordError(f"{describe(page, record)} cannot be delivered: {refusal}") from refusal
         page.delivered += 1
 
@@ -100,14 +100,16 @@ def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator
     rows: Counter[str] = Counter()
     started = due = time.monotonic()
     due += every_seconds
-    for page in pages:
-        memory_profiling.mark(f"{page.table}: page read")
+    for number, page in enumerate(pages, start=1):
+        memory_profiling.mark(f"page {number}, {page.table}: read")
         yield page
-        memory_profiling.mark(f"{page.table}: page delivered")
+        memory_profiling.mark(f"page {number}, {page.table}: delivered")
         rows[page.table] += page.delivered
         if time.monotonic() >= due:
-            seconds = time.monotonic() - started
-            log.info(f"{page.table}: {rows[page.table]:,} rows so far ({rows.total() / seconds:,.0f} rows/s over all)")
+            rate = rows.total() / (time.monotonic() - started)
+            log.info(
+                f"{page.table}: {rows[page.table]:,} rows so far; all tables: {rows.total():,}, {rate:,.0f} rows/s"
+            )
             due += every_seconds
     seconds = time.monotonic() - started
     changed = ", ".join(f"{table} {count:,}" for table, count in rows.items() if count)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
 
-from shared.errors import SourceError
+from shared.errors import SourceError, redacted
 
 PagePosition = str | int | None
 
@@ -168,8 +168,8 @@ class Token(Pagination):
 class Offset(Pagination):
     """The request says how many rows to skip: ?offset=100&limit=50.
 
-    Steps by the rows received: a server may cap its pages below `limit` without saying so. Ends on an empty page, or
-    when the stated total is reached.
+    Steps by the rows received: a server may cap its pages below `size` without saying so. Ends on an empty page, or
+    when the stated total is reached by a page that is not full.
     """
 
     offset: str = "offset"
@@ -186,7 +186,7 @@ class Offset(Pagination):
         return PageRequest(params={self.offset: str(position or 0), **limit})
 
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
-        return None if _is_last(self, answer, rows) else int(position or 0) + len(answer.records)
+        return None if _is_last(self, answer, rows, self.size) else int(position or 0) + len(answer.records)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +215,13 @@ class PageNumber(Pagination):
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
         number = self.first if position is None else int(position)
         pages = at_path(answer.body, self.total_pages) if self.total_pages else None
-        if isinstance(pages, int):
+        if (
+            isinstance(pages, int)
+            and not isinstance(pages, bool)
+            and (pages > number - self.first or not answer.records)
+        ):
             return None if number >= pages - 1 + self.first else number + 1
-        return None if _is_last(self, answer, rows) else number + 1
+        return None if _is_last(self, answer, rows, self.size) else number + 1
 
 
 def _stated(value: Any) -> PagePosition:
@@ -235,10 +239,14 @@ def _link(answer: Answer, value: Any) -> PagePosition:
     return None if link is None else urljoin(answer.url, str(link))
 
 
-def _is_last(pagination: Pagination, answer: Answer, rows: int) -> bool:
-    """Whether a list that states no next has ended."""
-    total = pagination.stated_total(answer)
-    return not answer.records or (total is not None and rows >= total)
+def _is_last(pagination: Pagination, answer: Answer, rows: int, size: int) -> bool:
+    """Whether a list that states no next has ended: on an empty page, or where its stated total is reached.
+
+    A total below the rows received is wrong, and one that a full page reaches may be the page's own count: neither ends
+    the list, the next page shows.
+    """
+    is_full = len(answer.records) >= size
+    return not answer.records or (rows == pagination.stated_total(answer) and not is_full)
 
 
 class PageGuard:
@@ -263,7 +271,8 @@ class PageGuard:
             return
         token = _fingerprint(following)
         if token in self._seen:
-            raise SourceError(f"{where} names a next page that was read before ({following!r}): the list goes round")
+            shown = redacted(str(following))
+            raise SourceError(f"{where} names a next page that was read before ({shown!r}): the list goes round")
         self._seen.add(token)
         if len(self._seen) >= self._max_pages:
             raise SourceError(f"{where} has more than {self._max_pages:,} pages: raise max_pages if that is right")

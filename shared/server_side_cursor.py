@@ -14,7 +14,7 @@ Row = tuple[Any, ...]
 # Of one fetch. The first is small, as nothing is known of the rows' width yet; from then on as many rows are fetched as
 # fill a page at the width seen last. So rows that are suddenly wider cost at most MOST_ROWS of them in memory, once.
 FIRST_ROWS = 100
-MOST_ROWS = 5_000
+MOST_ROWS = 1_000
 
 
 def read_batches(connection: Any, query: Any, *, page_bytes: int, name: str = CURSOR_NAME) -> Iterator[list[Row]]:

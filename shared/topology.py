@@ -2,20 +2,22 @@
 
     Table(
         "companies", "/cursors/companies", primary_key=("company_id",), columns={...},
-        children=(Table("departments", "/cursors/{company_id}/departments", ...),),
+        children=(Table("departments", "/cursors/{company_id}/departments", ...),), ...
     )
 
 A page of companies is delivered, then the departments of each of its companies, and only then does the state move past
 that page. A stream is one root table with everything below it; its position in the state is constant in size:
 
-    {"since": {"departments": "2026-01-31T00:00:00Z"},        where the pass before left each table's cursor
+    {"declared": "a1b2…",                                     what must be unchanged for the rest to hold
+     "since": {"departments": "2026-01-31T00:00:00Z"},        where the pass before left each table's cursor
      "pass": {"at": 3, "rows": 40, "total": 95,               the next page of the pass under way, if one is
               "started": "…", "highest": {"departments": "…"}}}
 """
 
+import hashlib
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -24,10 +26,10 @@ from fivetran_connector_sdk import Logging as log
 from fivetran_connector_sdk import Operations as op
 
 from shared.checkpoints import Checkpoints
-from shared.errors import RecordError, SourceError
-from shared.http_client import HttpAnswer, HttpClient, HttpError, redacted, shown_json
+from shared.errors import RecordError, SourceError, holds_secret, redacted
+from shared.http_client import HttpAnswer, HttpClient, HttpError, shown_json
 from shared.pages import Page, Position, Record
-from shared.pagination import Answer, PageGuard, PagePosition, Pagination, SinglePage, at_path
+from shared.pagination import Answer, PageGuard, PagePosition, Pagination, at_path
 from shared.values import UNDECLARED, ColumnType, record_converter
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
@@ -57,20 +59,25 @@ class Cursor:
 class Table:
     """One list endpoint and the table it becomes.
 
-    path       below the base address; {name} in a child's path is that field of the parent's record
-    columns    type of every column, so that none is guessed
-    records    path of the list in the body, "" when the body is the list
-    params     query parameters of every first request
+    path         below the base address; {name} in a child's path is that column of the parent's record
+    primary_key  tells the table's records apart, those of all parents together
+    columns      type of every column, so that none is guessed
+    records      path of the list in the body, such as "result.items"; "" when the body is the list
+    pagination   where the next page is; SinglePage() when the endpoint answers with everything at once
+    params       query parameters of every first request
+    inherit      columns that a child takes from its parent's record: {"order_id": "id"}
     """
 
     name: str
     path: str
     primary_key: tuple[str, ...]
     columns: Mapping[str, ColumnType]
-    records: str = "data"
-    pagination: Pagination = field(default_factory=SinglePage)
+    _: KW_ONLY
+    records: str
+    pagination: Pagination
     params: Mapping[str, str] = field(default_factory=dict)
     cursor: Cursor | None = None
+    inherit: Mapping[str, str] = field(default_factory=dict)
     children: tuple["Table", ...] = ()
 
     def family(self) -> Iterator["Table"]:
@@ -98,11 +105,27 @@ def _problems(table: Table, parent: Table | None) -> Iterator[str]:
     for column in (*table.primary_key, *([table.cursor.field] if table.cursor else [])):
         if column not in table.columns:
             yield f"table {table.name} declares no column {column}"
+    if table.cursor and not _sorts_as_text(table.cursor.format):
+        yield f"table {table.name}: times of the format {table.cursor.format} do not sort as text"
     for name in _PLACEHOLDER.findall(table.path):
         if parent is None or name not in parent.columns:
-            yield f"table {table.name}: no parent has the field {name} of its path {table.path}"
+            yield f"table {table.name}: no parent has the column {name} of its path {table.path}"
+    for column, name in table.inherit.items():
+        if column not in table.columns or parent is None or name not in parent.columns:
+            yield f"table {table.name} cannot take its column {column} from a parent's column {name}"
     for child in table.children:
         yield from _problems(child, table)
+
+
+def _sorts_as_text(format_: str) -> bool:
+    moments = [
+        datetime(2025, 12, 9, 23, 59, 58),
+        datetime(2026, 1, 10, 1, 2, 3),
+        datetime(2026, 2, 1),
+        datetime(2026, 10, 1),
+    ]
+    texts = [moment.strftime(format_) for moment in moments]
+    return texts == sorted(texts)
 
 
 def schema(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -121,7 +144,12 @@ def schema(tables: Sequence[Table]) -> list[dict[str, Any]]:
 def read_pages(client: HttpClient, tables: Sequence[Table], checkpoints: Checkpoints) -> Generator[Page, None, None]:
     """All tables, one after another, each from where its stream stands."""
     for table in tables:
-        yield from _Pass(client, table, checkpoints.position(table.name) or {}).pages()
+        declared = hashlib.blake2b(repr((client.base_url, table)).encode(), digest_size=8).hexdigest()
+        position = checkpoints.position(table.name, needs=("declared", "since")) or {}
+        if position and position.get("declared") != declared:
+            op.warning(f"{table.name}: its declaration or the API's address has changed, so it is read whole again")
+            position = {}
+        yield from _Pass(client, table, declared, position).pages()
 
 
 @dataclass(frozen=True)
@@ -137,8 +165,8 @@ class _Listed:
 class _Pass:
     """One pass over a root table and all below it: new, or the rest of one that was interrupted."""
 
-    def __init__(self, client: HttpClient, root: Table, position: Mapping[str, Any]) -> None:
-        self._client, self._root = client, root
+    def __init__(self, client: HttpClient, root: Table, declared: str, position: Mapping[str, Any]) -> None:
+        self._client, self._root, self._declared = client, root, declared
         self._since: dict[str, str] = dict(position.get("since", {}))
         interrupted = position.get("pass") or {}
         self._at: PagePosition = interrupted.get("at")
@@ -162,8 +190,10 @@ class _Pass:
         """The children of each record, and theirs, depth first."""
         for record in records:
             for table in parent.children:
-                path = _PLACEHOLDER.sub(lambda name: quote(str(record[name[1]]), safe=""), table.path)  # noqa: B023
+                path = _child_path(table, parent, record)
+                taken = {column: record.get(name) for column, name in table.inherit.items()}
                 for listed in self._list(table, path, incremental=not self._has_changed(parent, record)):
+                    listed = replace(listed, records=[{**child, **taken} for child in listed.records])
                     yield self._page(table, listed)
                     yield from self._child_pages(table, listed.records)
 
@@ -248,16 +278,10 @@ class _Pass:
         if (cursor := table.cursor) is None:
             return records
         values = [value for record in records if (value := record.get(cursor.field)) is not None]
+        for value in values:
+            _check_cursor(value, cursor, table, where)
         if values:
-            highest = max(map(str, values))
-            try:
-                datetime.strptime(highest, cursor.format)
-            except ValueError:
-                raise SourceError(
-                    f"{where}: table {table.name} has {highest!r} in its cursor field {cursor.field}, "
-                    f"which is not of the declared format {cursor.format}"
-                ) from None
-            self._highest[table.name] = max(highest, self._highest.get(table.name, ""))
+            self._highest[table.name] = max(*values, self._highest.get(table.name, ""))
         since = "" if cursor.parameter else self._since.get(table.name, "")
         return [record for record in records if (value := record.get(cursor.field)) is None or value >= since]
 
@@ -275,12 +299,15 @@ class _Pass:
             op.warning(f"{table.name}: fields that no column is declared for are kept in {UNDECLARED}: {fields}")
         return converted
 
-    def _position(self, listed: _Listed) -> Position:
+    def _position(self, listed: _Listed) -> Position | None:
         """What the state holds once `listed` and all its children are delivered."""
         if listed.following is None:
-            return {"since": {**self._since, **self._reached()}}
+            return {"declared": self._declared, "since": {**self._since, **self._reached()}}
+        if holds_secret(str(listed.following)):
+            return None  # the state is not encrypted: an interrupted pass starts again instead
         under_way = {"at": listed.following, "rows": listed.rows, "total": self._total}
         return {
+            "declared": self._declared,
             "since": self._since,
             "pass": {**under_way, "started": self._started.isoformat(), "highest": dict(self._highest)},
         }
@@ -299,10 +326,36 @@ class _Pass:
         return reached
 
 
+def _check_cursor(value: Any, cursor: Cursor, table: Table, where: str) -> None:
+    """Raises SourceError for a value that would not compare as text with the others."""
+    try:
+        datetime.strptime(value, cursor.format)
+    except (TypeError, ValueError):
+        raise SourceError(
+            f"{where}: table {table.name} has {value!r} in its cursor field {cursor.field}, "
+            f"which is not of its format {cursor.format!r}: declare Cursor(format=...) as it is"
+        ) from None
+
+
+def _child_path(table: Table, parent: Table, record: Record) -> str:
+    """The child's path below one record; raises RecordError where the record has nothing that can stand in it."""
+
+    def value(name: re.Match[str]) -> str:
+        text = str(record.get(name[1]) if record.get(name[1]) is not None else "")
+        if text in ("", ".", ".."):
+            keys = ", ".join(f"{column}={record.get(column)!r}" for column in parent.primary_key)
+            raise RecordError(
+                f"table {parent.name}, record {keys}: {name[1]} is {text!r}, which {table.path} cannot take"
+            )
+        return quote(text, safe="")
+
+    return _PLACEHOLDER.sub(value, table.path)
+
+
 def _records_at(answer: HttpAnswer, table: Table, where: str) -> list[dict[str, Any]]:
     """The list of records in the body; what is no list of objects is an error, never an empty page."""
     records = at_path(answer.body, table.records)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        place = f"at {table.records!r} " if table.records else ""
+        place = f"at records={table.records!r} "
         raise SourceError(f"{where} holds no list of records {place}for table {table.name}: {shown_json(answer.body)}")
     return records

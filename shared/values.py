@@ -7,7 +7,7 @@ ValueError that says why: never rounded, never turned to NULL. The cases the SDK
     type            what would be lost                                    what is done
     (none)          text such as "00123" is inferred to be a number       every column is declared
     STRING          a number, boolean, list or dict arrives as its repr   delivered as its JSON text
-    DECIMAL         refuses float and Decimal                             delivered as its digits
+    DECIMAL         refuses float and Decimal; too many digits are cut    delivered as its digits; refused
     DOUBLE          digits beyond 64 bits are rounded                     refused
     LONG            fractions are cut, booleans become 0 and 1            refused
     UTC_DATETIME    no offset is taken for UTC, nanoseconds are refused   refused, both by name
@@ -38,13 +38,19 @@ def exact_number(text: str) -> float | Decimal:
     (52.52000812345, Decimal('1E+400'))
     """
     number = float(text)
-    exact = Decimal(text)
+    try:
+        exact = Decimal(text)
+    except ArithmeticError:
+        raise ValueError("holds a number with an exponent beyond all bounds") from None
     return number if exact == Decimal(repr(number)) else exact
 
 
 def parse_json(text: str | bytes) -> Any:
     """The JSON document with numbers exact; raises ValueError for what is none, NaN and Infinity included."""
-    return json.loads(text, parse_float=exact_number, parse_constant=_refuse_constant)
+    try:
+        return json.loads(text, parse_float=exact_number, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
 
 
 def _refuse_constant(name: str) -> Any:
@@ -79,8 +85,13 @@ def record_converter(columns: Mapping[str, ColumnType]) -> Callable[[Mapping[str
                 result[column] = None if value is None else to_exact(value)
             except ValueError as problem:
                 raise ValueError(f"column {column}: {problem}") from None
+            except RecursionError:
+                raise ValueError(f"column {column}: is nested too deeply") from None
         undeclared = {name: value for name, value in record.items() if name not in converters}
-        result[UNDECLARED] = extra(undeclared) if undeclared else None
+        try:
+            result[UNDECLARED] = extra(undeclared) if undeclared else None
+        except RecursionError:
+            raise ValueError(f"column {UNDECLARED}: is nested too deeply") from None
         return result
 
     return convert
@@ -88,8 +99,9 @@ def record_converter(columns: Mapping[str, ColumnType]) -> Callable[[Mapping[str
 
 def converter(column_type: ColumnType) -> Converter:
     """The function that makes a value of the declared type arrive exactly; raises KeyError for a type unknown here."""
-    name = column_type if isinstance(column_type, str) else str(column_type["type"])
-    return _CONVERTERS[name.upper()]
+    if isinstance(column_type, str):
+        return _CONVERTERS[column_type.upper()]
+    return _decimal(int(column_type["precision"]), int(column_type["scale"]))
 
 
 def exact_text(value: str) -> str:
@@ -131,14 +143,25 @@ def _double(value: Any) -> float:
     raise ValueError("has more digits than a DOUBLE holds: declare the column as DECIMAL or STRING")
 
 
-def _decimal(value: Any) -> str:
-    """The digits; within the declared precision they are the destination's to check."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-        raise ValueError(f"expected a number, got {_kind(value)}")
-    digits = repr(value) if isinstance(value, float) else str(value)
-    if not _NUMBER.fullmatch(digits):
-        raise ValueError("expected a number: declare the column as STRING")
-    return digits
+def _decimal(precision: int, scale: int) -> Converter:
+    """A converter to the digits of numbers that DECIMAL(precision, scale) holds without rounding."""
+
+    def convert(value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+            raise ValueError(f"expected a number, got {_kind(value)}")
+        digits = repr(value) if isinstance(value, float) else str(value)
+        if not _NUMBER.fullmatch(digits):
+            raise ValueError("expected a number: declare the column as STRING")
+        number = Decimal(digits)
+        _, figures, exponent = number.normalize().as_tuple()
+        too_fine = -int(exponent) > scale
+        if number and (too_fine or len(figures) + int(exponent) > precision - scale):
+            raise ValueError(
+                f"has more digits than DECIMAL({precision}, {scale}) holds: declare a larger one, or STRING"
+            )
+        return digits
+
+    return convert
 
 
 def _boolean(value: Any) -> bool:
@@ -213,7 +236,6 @@ _CONVERTERS: Mapping[str, Converter] = {
     "INT": _whole(32, "LONG"),
     "LONG": _whole(64, "DECIMAL or STRING"),
     "DOUBLE": _double,
-    "DECIMAL": _decimal,
     "STRING": _string,
     "XML": _string,
     "JSON": _json,

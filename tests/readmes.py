@@ -1,5 +1,6 @@
-"""Writes the settings table of every connector's README from its settings: `make readme`."""
+"""Writes every connector's configuration.json, and the table in its README, from its settings: `make readme`."""
 
+import json
 from pathlib import Path
 
 from tests.loading import CONNECTORS, NAMES, load_spec
@@ -23,9 +24,11 @@ def with_settings(text: str, table: str) -> str:
 
 def main() -> None:
     for name in NAMES:
+        settings = load_spec(name).Settings
         path = readme(name)
-        path.write_text(with_settings(path.read_text(), load_spec(name).Settings.markdown_table()))
-        print(f"{path.relative_to(CONNECTORS.parent)}: settings table written")
+        path.write_text(with_settings(path.read_text(), settings.markdown_table()))
+        path.with_name("configuration.json").write_text(json.dumps(settings.sample(), indent=2) + "\n")
+        print(f"connectors/{name}: README.md and configuration.json written")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Destination:
     def after_crash(self) -> "Destination":
         """What is left when nothing that was sent after the last checkpoint arrived."""
         rows = {name: dict(rows) for name, rows in self.durable.items()}
-        return Destination(dict(self.keys), rows, self.committed)
+        return Destination(dict(self.keys), rows, self.committed, self.durable)
 
     def table(self, name: str) -> list[dict[str, Any]]:
         """The rows of a table with the payload of each value, in no order that a test may rely on."""
@@ -164,10 +164,13 @@ class CountingSink:
     def count(self, _: Any) -> None:
         self.operations += 1
 
-    record = truncate = checkpoint = warning = file_chunk = count
+    record = truncate = checkpoint = file_chunk = count
+
+    def warning(self, warning: Any) -> None:
+        Logging.warning(json.loads(warning.message)["message"])
 
     def task(self, task: Any) -> None:
-        raise RuntimeError(json.loads(task.message)["message"])
+        """An error that the connector reports: it is raised as well."""
 
 
 def with_sink(sink: Sink | CountingSink, work: Callable[[], Any], verbose: bool = False) -> None:

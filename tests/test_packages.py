@@ -195,7 +195,10 @@ class TestRunsWithTheSdkAndItsOwnRequirementsOnly:
     def test_its_rows_arrive(
         self, package: Package, alone: Alone, home: Path, request: pytest.FixtureRequest, tmp_path: Path
     ) -> None:
-        assert package.name in SAMPLES, f"add a source that connectors/{package.name} can be tried with"
+        assert package.name in SAMPLES, (
+            f"tests/test_packages.py runs every connector from its package: add a source for connectors/{package.name} "
+            "to SAMPLES there"
+        )
         sample = SAMPLES[package.name](request)
         configuration = tmp_path / "configuration.json"
         configuration.write_text(json.dumps(sample.configuration))

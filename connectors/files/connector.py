@@ -9,10 +9,11 @@ from listing import list_files
 from reading import read_pages
 from service_spec import FILE, LINE, Settings
 from shared.checkpoints import Checkpoints
-from shared.errors import ConnectorError, reported
+from shared.errors import ConnectorError, plainly, reported
 from shared.pages import deliver, log_progress
 
 
+@plainly()
 def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
     settings = Settings.parse(configuration)
     columns: dict[str, str] = {FILE: "STRING", LINE: "LONG"}

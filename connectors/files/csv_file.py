@@ -79,7 +79,7 @@ class CsvFile:
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                raise SourceError(f"{self._name}, line {begins}: {error}: is a quote not closed?") from error
+                raise SourceError(f"{self._name}, line {begins}: {_in_words(error)}") from error
             if row is None:
                 return
             yield begins, row
@@ -114,6 +114,13 @@ class CsvFile:
             if row:
                 return row
         return []
+
+
+def _in_words(error: csv.Error) -> str:
+    """What the reader's error means for the person who has the file."""
+    if "new-line character" in str(error) or "new line" in str(error):
+        return "a carriage return stands alone: end the lines with LF or CRLF, or quote the field that holds it"
+    return f"{error}: is a quote not closed, or not doubled inside a field?"
 
 
 def _open(path: Path, name: str) -> BinaryIO:

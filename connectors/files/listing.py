@@ -1,15 +1,14 @@
-"""Which files there are, in the order in which they are read: by when they came or last changed.
+"""Which files there are, in the order in which they came or last changed."""
 
-That order is what lets one small position stand for any number of files: everything up to it is delivered, and a file
-that comes or changes later is behind it.
-"""
-
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 
 from fivetran_connector_sdk import Logging as log
+from fivetran_connector_sdk import Operations as op
 
 from service_spec import Settings
 from shared.errors import SourceError
@@ -21,33 +20,42 @@ SETTLING_SECONDS = 2.0
 
 @dataclass(frozen=True, order=True)
 class ListedFile:
-    """A file, ordered by `modified` (nanoseconds) and then by `name`, its path below the folder."""
+    """A file, ordered by `changed` (nanoseconds) and then by `name`, its path below the folder."""
 
-    modified: int
+    changed: int
     name: str
     size: int
     path: Path
 
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where the file is in the order."""
+        return self.changed, self.name
+
 
 def settled_files(settings: Settings) -> list[ListedFile]:
     """The files to read now, oldest first. Waits once, briefly, for those just written."""
-    files = list_files(settings)
-    youngest = max((file.modified for file in files), default=0) / 1e9
+    youngest = max((file.changed for file in list_files(settings)), default=0) / 1e9
     wait = youngest + SETTLING_SECONDS - time.time()
     if 0 < wait <= SETTLING_SECONDS:
         time.sleep(wait)
     settled = (time.time() - SETTLING_SECONDS) * 1e9
-    files = list_files(settings)
-    ready = [file for file in files if file.modified <= settled]
+    files = list_files(settings, warn=True)
+    ready = [file for file in files if file.changed <= settled]
+    if not files:
+        op.warning(f"no file in {settings.folder} matches {settings.pattern}: nothing to sync")
     if len(ready) < len(files):
-        log.info(f"{len(files) - len(ready)} files are still being written: the next sync reads them")
+        log.info(f"{len(files) - len(ready)} files were written just now: the next sync reads them")
     return ready
 
 
-def list_files(settings: Settings) -> list[ListedFile]:
-    """All files that the settings name, oldest first; raises SourceError for a folder that is none."""
-    folder = folder_of(settings)
-    return sorted(_list(folder, settings.pattern))
+def list_files(settings: Settings, warn: bool = False) -> list[ListedFile]:
+    """All files that the settings name, oldest first.
+
+    Raises SourceError for a folder that is none or may not be read. Links to folders are not followed; with `warn`, the
+    dashboard names those that the pattern would lead into.
+    """
+    return sorted(_walk(folder_of(settings), PurePosixPath(settings.pattern).parts, warn))
 
 
 def folder_of(settings: Settings) -> Path:
@@ -58,15 +66,49 @@ def folder_of(settings: Settings) -> Path:
     return folder.resolve()
 
 
-def _list(folder: Path, pattern: str) -> Iterator[ListedFile]:
-    for path in folder.glob(pattern):
-        if not path.is_file():
-            continue
-        if not path.resolve().is_relative_to(folder):
-            raise SourceError(
-                f"{path} is a link to a file outside of the setting folder: remove it, or name its folder"
-            )
-        stat = path.stat()
-        # A copy may keep the time of its original; the time of its arrival here is the later of the two.
-        modified = max(stat.st_mtime_ns, stat.st_ctime_ns)
-        yield ListedFile(modified, path.relative_to(folder).as_posix(), stat.st_size, path)
+def _walk(folder: Path, pattern: Sequence[str], warn: bool) -> Iterator[ListedFile]:
+    for root, folders, names in os.walk(folder, onerror=_refused):
+        above = Path(root).relative_to(folder).parts
+        for name in list(folders):
+            if not _leads_on((*above, name), pattern):
+                folders.remove(name)
+            elif warn and Path(root, name).is_symlink():
+                op.warning(f"{Path(root, name)} is a link to a folder, which is not followed: its files are not read")
+        for name in names:
+            path = Path(root, name)
+            if _matches((*above, name), pattern) and path.is_file():
+                yield _listed(path, folder)
+
+
+def _listed(path: Path, folder: Path) -> ListedFile:
+    if not path.resolve().is_relative_to(folder):
+        raise SourceError(f"{path} is a link to a file outside of the setting folder: remove it, or name its folder")
+    name = path.relative_to(folder).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise SourceError(f"the name of {name!r} is no UTF-8 text: rename the file") from None
+    stat = path.stat()
+    # Of the times of a file, the one that nobody can set: a copy may claim the date of its original, or any other.
+    return ListedFile(stat.st_ctime_ns, name, stat.st_size, path)
+
+
+def _refused(error: OSError) -> None:
+    raise SourceError(f"the folder {error.filename} cannot be read: {error.strerror}")
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path matches a pattern, part by part; ** stands for folders of any depth."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        rest = pattern[1:] or ("*",)
+        return any(_matches(parts[skipped:], rest) for skipped in range(len(parts)))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _leads_on(folders: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a file below these folders could match."""
+    if not folders or pattern[0] == "**":
+        return True
+    return len(pattern) > 1 and fnmatchcase(folders[0], pattern[0]) and _leads_on(folders[1:], pattern[1:])

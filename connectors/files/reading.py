@@ -3,15 +3,18 @@
 The position of the stream in the state:
 
     {"settings": "a1b2…",                    what must be unchanged for the rest to hold
-     "upto": [1767225600000000000, "b.csv"], every file up to this one is delivered
-     "open": {"name": "c.csv", "size": 9000, "modified": 1767225600000000000, "offset": 4096, "line": 61}}
+     "upto": [1767225600000000000, "b.csv"], every file up to this one in the order is delivered,
+     "known": {"3f": "00c0ffee"},            and these are their checksums (inventory.py)
+     "open": {"name": "c.csv", "size": 9000, "changed": 1767225600000000000, "offset": 4096, "line": 61}}
 """
 
 import hashlib
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from fivetran_connector_sdk import Logging as log
 from fivetran_connector_sdk import Operations as op
+from inventory import checksums, group_of, with_file
 
 from csv_file import Batch, CsvFile
 from listing import ListedFile, settled_files
@@ -23,32 +26,41 @@ from shared.pages import Page, Position, Record
 
 def read_pages(settings: Settings, checkpoints: Checkpoints) -> Generator[Page, None, None]:
     """The records of every file that came or changed since the position, file after file."""
-    position = checkpoints.position(settings.table) or {}
-    kept = {"settings": _fingerprint(settings)}
-    if position and position["settings"] != kept["settings"]:
+    start: Position = {"settings": _fingerprint(settings), "upto": [0, ""], "known": {}}
+    position = checkpoints.position(settings.table, needs=start) or start
+    if position["settings"] != start["settings"]:
         op.warning(f"{settings.table}: the settings have changed, so all files are read again")
-        position = {}
+        position = start
+    interrupted = position.pop("open", None)
     files = settled_files(settings)
-    if not files:
-        op.warning(f"no file in {settings.folder} matches {settings.pattern}: nothing to sync")
-    upto = tuple(position.get("upto", (0, "")))
-    for file in files:
-        if (file.modified, file.name) <= upto:
-            continue
-        yield from _file_pages(settings, file, position.get("open"), {**kept, "upto": list(upto)})
-        upto = (file.modified, file.name)
-        yield Page(settings.table, (), {**kept, "upto": list(upto)})
+    before = [file for file in files if file.place <= tuple(position["upto"])]
+    for group, checksum in checksums(before).items():
+        if position["known"].get(group) != checksum:
+            again = [file for file in before if group_of(file) == group]
+            log.info(f"files that claim to be older came or went: {', '.join(file.name for file in again)} read again")
+            for file in again:
+                yield from _file_pages(settings, file, interrupted, position)
+            position = {**position, "known": {**position["known"], group: checksum}}
+            yield Page(settings.table, (), position)
+    position = {**position, "known": checksums(before)}
+    for file in files[len(before) :]:
+        yield from _file_pages(settings, file, interrupted, position)
+        position = {**position, "upto": list(file.place), "known": with_file(position["known"], file)}
+        yield Page(settings.table, (), position)
 
 
 def _file_pages(
     settings: Settings, file: ListedFile, interrupted: dict[str, Any] | None, position: Position
 ) -> Iterator[Page]:
     """One file's records, from where it was interrupted if it is the file that was, and unchanged."""
-    identity = {"name": file.name, "size": file.size, "modified": file.modified}
+    identity = {"name": file.name, "size": file.size, "changed": file.changed}
     with CsvFile(file.path, file.name, settings.separator) as csv_file:
-        missing = [name for name in settings.primary_key if name not in csv_file.columns]
+        missing = [name for name in settings.key if name not in (*csv_file.columns, FILE, LINE)]
         if missing and csv_file.columns:
-            raise SourceError(f"{file.name} has no column {', '.join(missing)}, which the setting primary_key names")
+            raise SourceError(
+                f"the setting primary_key names {', '.join(map(repr, missing))}, which {file.name} does not have: "
+                f"its columns are {', '.join(csv_file.columns)}"
+            )
         start = csv_file.start
         if interrupted and identity.items() <= interrupted.items():
             start = (interrupted["offset"], interrupted["line"])

@@ -25,7 +25,8 @@ class Settings(SettingsBase):
     pattern: str = setting("Which files of the folder; ** means folders of any depth", default="*.csv", check=_relative)
     table: str = setting("Table that all records go to", default="records", example="stations")
     primary_key: tuple[str, ...] = setting(
-        f"Columns that tell records apart; none means file and line ({FILE}, {LINE})", default=()
+        f"Columns that tell records apart, as delivered (Order ID is order_id); none means {FILE} and {LINE}",
+        default=(),
     )
     delimiter: str = setting("What separates the fields of a line; \\t is a tab", default=",", check=_one_character)
     page_bytes: int = setting(

@@ -24,25 +24,40 @@ _TYPES: Mapping[str, str] = {
 # Types whose plain value is its text already. A cast would strip the blanks that pad a char(n).
 _TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "name", "uuid"})
 _TEMPORAL = frozenset({"NAIVE_DATE", "NAIVE_DATETIME", "UTC_DATETIME"})
+OCCURRENCE = "_occurrence"
 # The most digits that every destination keeps in a DECIMAL.
 _MOST_DIGITS = 38
 
+# A partition is delivered with its parent, unless that is in a schema that is not.
 _TABLES = """
-    SELECT n.nspname, c.relname, c.oid::bigint, c.relkind = 'p', has_table_privilege(c.oid, 'SELECT')
+    SELECT n.nspname, c.relname, c.oid::bigint, c.relkind = 'p', row_security_active(c.oid),
+        (SELECT string_agg(leaf.relid::oid::text, ' ' ORDER BY leaf.relid::oid) FROM pg_partition_tree(c.oid) AS leaf),
+        has_table_privilege(c.oid, 'SELECT')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    WHERE n.nspname = ANY (%(schemas)s) AND c.relkind IN ('r', 'p') AND NOT (
+        c.relispartition AND EXISTS (
+            SELECT FROM pg_inherits i
+            JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace
+            WHERE i.inhrelid = c.oid AND pn.nspname = ANY (%(schemas)s)
+        )
+    )
     ORDER BY n.nspname, c.relname
 """
-# A domain is read as the type below it, however deep.
+# A domain is read as the type below it, however deep. The last column is what else decides on the value of a row that
+# nobody writes: the number of the column, the names of an enum, the expression of a generated column.
 _COLUMNS = """
-    WITH RECURSIVE base (attrelid, attnum, attname, typid, typmod) AS (
-        SELECT attrelid, attnum, attname, atttypid, atttypmod FROM pg_attribute
-        WHERE attrelid = ANY (%s::oid[]) AND attnum > 0 AND NOT attisdropped
+    WITH RECURSIVE base (attrelid, attnum, attname, attgenerated, typid, typmod) AS (
+        SELECT attrelid, attnum, attname, attgenerated, atttypid, atttypmod FROM pg_attribute
+        WHERE attrelid = ANY (%(oids)s::oid[]) AND attnum > 0 AND NOT attisdropped
         UNION ALL
-        SELECT b.attrelid, b.attnum, b.attname, t.typbasetype, t.typtypmod
+        SELECT b.attrelid, b.attnum, b.attname, b.attgenerated, t.typbasetype, t.typtypmod
         FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
     )
-    SELECT b.attrelid::bigint, b.attname, t.typname, b.typmod
+    SELECT b.attrelid::bigint, b.attname, t.typname, b.typmod, format_type(t.oid, b.typmod), concat_ws(' ', b.attnum,
+        (SELECT string_agg(quote_literal(enumlabel), ' ' ORDER BY e.oid) FROM pg_enum e WHERE e.enumtypid = t.oid),
+        CASE WHEN b.attgenerated <> '' THEN (
+            SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = b.attrelid AND adnum = b.attnum
+        ) END)
     FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype <> 'd'
     ORDER BY b.attrelid, b.attnum
 """
@@ -51,19 +66,24 @@ _PRIMARY_KEYS = """
     FROM pg_index i
     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-    WHERE i.indisprimary AND i.indrelid = ANY (%s::oid[])
+    WHERE i.indisprimary AND i.indrelid = ANY (%(oids)s::oid[])
     ORDER BY i.indrelid, k.place
 """
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column, its Fivetran type, and whether it is read as its text form."""
+    """A column, its Fivetran type, and whether it is read as its text form.
+
+    sql_type   its type as PostgreSQL writes it
+    definition what its value depends on beside what was written
+    """
 
     name: str
-    source_type: str
+    sql_type: str
     type: ColumnType
     as_text: bool
+    definition: str
 
     @property
     def is_decimal(self) -> bool:
@@ -76,12 +96,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be read, with all of its partitions if it is partitioned. The primary key may be empty."""
+    """A table that can be read, with all of its partitions if it is partitioned. The primary key may be empty.
+
+    hides_rows  row-level security lets this user see only some of its rows
+    partitions  the oids of all of them
+    """
 
     schema: str
     name: str
     oid: int
     is_partitioned: bool
+    hides_rows: bool
+    partitions: str
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
 
@@ -90,62 +116,73 @@ class Table:
         return f"{self.schema}.{self.name}"
 
     @property
+    def occurrence(self) -> str:
+        """The column that numbers equal rows of a table without a key; a name that the table does not have."""
+        name = OCCURRENCE
+        while name in {column.name for column in self.columns}:
+            name += "_"
+        return name
+
+    @property
     def shape(self) -> str:
-        """A fingerprint of what must stay the same for a saved position to hold: the table itself, and its columns."""
-        columns = [(column.name, column.source_type) for column in self.columns]
-        return hashlib.blake2b(repr((self.oid, columns, self.primary_key)).encode(), digest_size=8).hexdigest()
+        """A fingerprint of what must stay the same for a saved position to hold: all that decides which rows there are
+        and what they say, beside what is written into them."""
+        columns = [(column.name, column.sql_type, column.definition) for column in self.columns]
+        deciding = (self.oid, self.partitions, columns, self.primary_key)
+        return hashlib.blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """The tables of some schemas: those that can be read, and the names of those that may not be."""
+    """The tables of some schemas: those that can be read, and those left out, each with the reason and the way out."""
 
     tables: tuple[Table, ...]
-    forbidden: tuple[str, ...]
+    left_out: tuple[str, ...]
     missing_schemas: tuple[str, ...]
+    existing_schemas: tuple[str, ...]
 
 
 def read_catalog(connection: Any, schemas: Sequence[str]) -> Catalog:
     """Everything the catalogue says of the tables of `schemas`, in the order of their names."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)", [list(schemas)])
-        existing = {name for (name,) in cursor.fetchall()}
-        cursor.execute(_TABLES, [list(schemas)])
+        cursor.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' ORDER BY nspname"
+        )
+        existing = [name for (name,) in cursor.fetchall()]
+        cursor.execute(_TABLES, {"schemas": list(schemas)})
         found = cursor.fetchall()
-        readable = [row for *row, may_read in found if may_read]
-        oids = [oid for _, _, oid, _ in readable]
+        oids = [oid for _, _, oid, *_ in found]
         columns = _by_table(cursor, _COLUMNS, oids)
         keys = _by_table(cursor, _PRIMARY_KEYS, oids)
-    return Catalog(
-        tables=tuple(
-            Table(
-                schema,
-                name,
-                oid,
-                is_partitioned,
-                columns=tuple(_column(*described) for described in columns.get(oid, [])),
-                primary_key=tuple(column for (column,) in keys.get(oid, [])),
+    left_out, tables = [], []
+    for schema, name, oid, is_partitioned, hides_rows, partitions, may_read in found:
+        if not may_read:
+            left_out.append(
+                f"table {schema}.{name} is left out: GRANT SELECT ON {schema}.{name} to this user to allow it"
             )
-            for schema, name, oid, is_partitioned in readable
-        ),
-        forbidden=tuple(f"{schema}.{name}" for schema, name, *_, may_read in found if not may_read),
-        missing_schemas=tuple(name for name in schemas if name not in existing),
-    )
+        elif oid not in columns:
+            left_out.append(f"table {schema}.{name} is left out: it has no columns")
+        else:
+            described = tuple(_column(*column) for column in columns[oid])
+            key = tuple(column for (column,) in keys.get(oid, []))
+            tables.append(Table(schema, name, oid, is_partitioned, hides_rows, partitions or "", described, key))
+    missing = tuple(name for name in schemas if name not in existing)
+    return Catalog(tuple(tables), tuple(left_out), missing, tuple(existing))
 
 
 def _by_table(cursor: Any, query: str, oids: list[int]) -> dict[int, list[tuple[Any, ...]]]:
-    cursor.execute(query, [oids])
+    cursor.execute(query, {"oids": oids})
     grouped: dict[int, list[tuple[Any, ...]]] = {}
     for oid, *described in cursor.fetchall():
         grouped.setdefault(oid, []).append(tuple(described))
     return grouped
 
 
-def _column(name: str, source_type: str, modifier: int) -> Column:
-    if source_type == "numeric":
-        return Column(name, f"numeric {modifier}", _numeric(modifier), as_text=True)
-    as_text = source_type not in _TYPES and source_type not in _TEXT_TYPES
-    return Column(name, source_type, _TYPES.get(source_type, "STRING"), as_text)
+def _column(name: str, base_type: str, modifier: int, sql_type: str, definition: str) -> Column:
+    if base_type == "numeric":
+        return Column(name, sql_type, _numeric(modifier), as_text=True, definition=definition)
+    as_text = base_type not in _TYPES and base_type not in _TEXT_TYPES
+    return Column(name, sql_type, _TYPES.get(base_type, "STRING"), as_text, definition)
 
 
 def _numeric(modifier: int) -> ColumnType:

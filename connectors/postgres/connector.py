@@ -7,14 +7,15 @@ from fivetran_connector_sdk import ConfigurationForm, Connector, Test
 from fivetran_connector_sdk import Operations as op
 
 from catalog import Catalog, read_catalog
-from reading import OCCURRENCE, connect, read_pages
+from reading import connect, read_pages, told
 from service_spec import Settings
 from shared.checkpoints import Checkpoints
-from shared.errors import ConnectorError, SourceError, reported
+from shared.errors import ConnectorError, SourceError, plainly, reported
 from shared.naming import warn_of_names_alike
 from shared.pages import deliver, log_progress, prefetch
 
 
+@plainly()
 def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
     settings = Settings.parse(configuration)
     with closing(connect(settings)) as connection:
@@ -26,8 +27,8 @@ def update(configuration: dict[str, str], state: dict[str, Any]) -> None:
     settings = Settings.parse(configuration)
     with closing(connect(settings)) as connection:
         catalog = _catalog(connection, settings)
-        for name in catalog.forbidden:
-            op.warning(f"table {name} is left out: {settings.user} may not read it; GRANT SELECT ON {name} to allow it")
+        for reason in catalog.left_out:
+            op.warning(reason)
         warn_of_names_alike(_declared(catalog, settings))
         with (
             Checkpoints(state) as checkpoints,
@@ -55,12 +56,16 @@ def tables_test(configuration: dict[str, str]) -> Any:
 
 def _catalog(connection: Any, settings: Settings) -> Catalog:
     """The catalogue's tables; raises SourceError when there is nothing to read."""
-    catalog = read_catalog(connection, settings.schemas)
-    connection.rollback()  # the next statement begins a transaction of its own
+    with told(f"the tables of database {settings.database} could not be found"):
+        catalog = read_catalog(connection, settings.schemas)
+        connection.rollback()  # the next statement begins a transaction of its own
     if catalog.missing_schemas:
-        raise SourceError(f"database {settings.database} has no schema {', '.join(catalog.missing_schemas)}")
+        missing, existing = ", ".join(catalog.missing_schemas), ", ".join(catalog.existing_schemas)
+        raise SourceError(
+            f"database {settings.database} has no schema {missing}, which `schemas` names: it has {existing}"
+        )
     if not catalog.tables:
-        may_not = f" that {settings.user} may read" if catalog.forbidden else ""
+        may_not = f" that {settings.user} may read" if catalog.left_out else ""
         raise SourceError(f"database {settings.database} has no table{may_not} in {', '.join(settings.schemas)}")
     return catalog
 
@@ -74,7 +79,7 @@ def _declared(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:
             **({"primary_key": list(table.primary_key)} if table.primary_key else {}),
             "columns": {
                 **{column.name: column.type for column in table.columns},
-                **({} if table.primary_key else {OCCURRENCE: "LONG"}),
+                **({} if table.primary_key else {table.occurrence: "LONG"}),
             },
         }
         for table in catalog.tables

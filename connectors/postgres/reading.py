@@ -3,20 +3,28 @@
 Which rows changed is read from `xmin`, the transaction that wrote a row: rows of transactions that had ended when the
 pass before began are not sent again. It needs no column of the table's own and misses no update; it sees no deletes.
 
+What `xmin` cannot show makes a table be read whole again: columns or partitions that changed, another database, and a
+server that was started anew, as after a restore or a failover transactions may have been counted anew too.
+
 The position of a table's stream in the state:
 
-    {"shape": "a1b2…", "cluster": "7564…",      what must be unchanged for the rest to hold
+    {"shape": "a1b2…", "server": "c3d4…",     what must be unchanged for the rest to hold
      "since": 7310,                           transactions before this one are delivered
      "pass": {"after": ["7", "1"], "since": 7544}}   the pass under way: the last key, and what `since` becomes
 """
 
+import hashlib
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import psycopg2
+from fivetran_connector_sdk import Operations as op
 from psycopg2 import extensions, sql
 
 from catalog import Column, Table
@@ -26,9 +34,10 @@ from shared.errors import RecordError, SourceError, is_this_machine, unreachable
 from shared.pages import Page, Position
 from shared.server_side_cursor import Row, read_batches
 
-OCCURRENCE = "_occurrence"
 _NOW = """
-    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, system_identifier::text FROM pg_control_system()
+    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, system_identifier::text, current_database()::text,
+        (SELECT oid::text FROM pg_database WHERE datname = current_database()), pg_postmaster_start_time()::text
+    FROM pg_control_system()
 """
 # PostgreSQL compares transaction ids within this distance; beyond it, `xmin` says nothing.
 _COMPARABLE = 2**31 - 1
@@ -48,7 +57,9 @@ def connect(settings: Settings) -> Any:
             sslmode="prefer" if plaintext and settings.sslmode == "require" else settings.sslmode,
             connect_timeout=15,
             application_name="fivetran connector",
-            options="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex",
+            # What a role or a database may have set otherwise, and values would arrive changed.
+            options="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex"
+            " -c extra_float_digits=1 -c client_encoding=UTF8",
         )
     except psycopg2.OperationalError as error:
         reason = _first_line(error)
@@ -68,12 +79,22 @@ def read_pages(
     for table in tables:
         schema = table.schema if len(settings.schemas) > 1 else None
         reader = _Reader(connection, table, schema, settings.page_bytes)
-        try:
-            # Ends the transaction with the table: no snapshot is held longer than one table takes.
-            with connection:
-                yield from reader.pages(checkpoints.position(table.stream))
-        except psycopg2.Error as error:
-            raise SourceError(f"table {table.stream} could not be read to its end: {_first_line(error)}") from error
+        with told(f"table {table.stream} could not be read to its end"):
+            yield from reader.pages(checkpoints.position(table.stream, needs=("shape", "server")))
+            connection.commit()  # ends the transaction with the table: no snapshot is held longer than one table takes
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turns an error of the database into a SourceError: what failed, and why, in the server's words."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise SourceError(f"{what}: {_first_line(error)}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{what}: the database holds bytes that are no text in its encoding ({error.reason})"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -95,25 +116,47 @@ class _Reader:
 
     def pages(self, position: Position | None) -> Iterator[Page]:
         """The table's pages in key order; a table without a key is delivered whole, after a truncate."""
-        now, cluster = self._now()
-        kept = {"shape": self._table.shape, "cluster": cluster}
+        now, server = self._now()
+        kept = {"shape": f"{self._schema or ''} {self._table.shape}", "server": server}
         if not self._table.primary_key:
             yield from self._whole(kept)
             return
         going = _going_on(position, kept, now)
-        for rows in read_batches(self._connection, self._query(going), page_bytes=self._page_bytes):
+        if self._table.hides_rows:  # a policy may show rows that were written long ago
+            op.warning(
+                f"row-level security hides rows of table {self._table.stream} from this user: BYPASSRLS shows them"
+            )
+            going = replace(going, since=None)
+        for rows in self._batches(going):
             self._check(rows)
             after = [_text(rows[-1][place]) for place in self._key]
             under_way = {"since": going.since, "pass": {"after": after, "since": going.next_since}}
             yield self._page(rows, {**kept, **under_way})
         yield self._page([], {**kept, "since": going.next_since})
 
+    def _batches(self, going: _Pass) -> Iterator[list[Row]]:
+        """The rows of a pass; from the table's beginning, and said so, where the server cannot go on after the key."""
+        batches = read_batches(self._connection, self._query(going), page_bytes=self._page_bytes)
+        if going.after is not None:
+            try:
+                first = next(batches, None)
+            except (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError) as error:
+                self._connection.rollback()
+                what = f"table {self._table.stream} is read from its beginning: its key cannot be compared"
+                op.warning(f"{what} ({_first_line(error)})")
+                batches = read_batches(
+                    self._connection, self._query(replace(going, after=None)), page_bytes=self._page_bytes
+                )
+            else:
+                batches = chain([first] if first else [], batches)
+        yield from batches
+
     def _whole(self, kept: Position) -> Iterator[Page]:
         """Every row, with its number among the rows equal to it, so that Fivetran keeps them apart."""
         query = sql.SQL("SELECT {columns}, row_number() OVER (PARTITION BY t::text) FROM {table} AS t").format(
             columns=self._columns(), table=self._from()
         )
-        names = [*self._names, OCCURRENCE]
+        names = [*self._names, self._table.occurrence]
         yield self._page([], None, truncate=True)
         for rows in read_batches(self._connection, query, page_bytes=self._page_bytes):
             self._check(rows)
@@ -142,7 +185,10 @@ class _Reader:
             oldest = sql.Literal(str(max(going.since % 2**32, 3)))  # 0 to 2 are no transactions
             conditions.append(sql.SQL("age(t.xmin) <= age({}::xid)").format(oldest))
         if going.after is not None:
-            values = sql.SQL(", ").join(map(sql.Literal, going.after))
+            values = sql.SQL(", ").join(
+                sql.Composed([sql.Literal(value), sql.SQL(f"::{self._table.columns[place].sql_type}")])
+                for place, value in zip(self._key, going.after, strict=True)
+            )
             conditions.append(sql.SQL("({}) > ({})").format(key, values))
         return sql.SQL("SELECT {columns} FROM {table} AS t WHERE {conditions} ORDER BY {key}").format(
             columns=self._columns(), table=self._from(), conditions=sql.SQL(" AND ").join(conditions), key=key
@@ -160,11 +206,11 @@ class _Reader:
         return name if self._table.is_partitioned else sql.SQL("ONLY {}").format(name)
 
     def _now(self) -> tuple[int, str]:
-        """The oldest transaction that has not ended, and which cluster this is."""
+        """The oldest transaction that has not ended, and a fingerprint of the server since it was started."""
         with self._connection.cursor() as cursor:
             cursor.execute(_NOW)
-            oldest, cluster = cursor.fetchone()
-            return oldest, cluster
+            oldest, *server = cursor.fetchone()
+            return oldest, hashlib.blake2b(repr(server).encode(), digest_size=8).hexdigest()
 
     def _check(self, rows: list[Row]) -> None:
         """Raises RecordError for a value that its column's type cannot say, before any row of the page is sent."""
@@ -178,8 +224,8 @@ class _Reader:
         row = next(row for row in rows if wrong(row[place]))
         key = ", ".join(f"{self._names[at]}={row[at]!r}" for at in self._key)
         raise RecordError(
-            f"table {self._table.stream}, record {key}, column {column.name}: {row[place]!r} has no exact form as "
-            f"{column.type}: change the value, or leave the table's schema out of `schemas`"
+            f"table {self._table.stream}, record {key}, column {column.name}: {row[place]!r} has no exact form in the "
+            f"destination's type for {column.sql_type}: change the value in the source"
         )
 
 
@@ -204,7 +250,9 @@ def _text(value: Any) -> str:
 
 
 def _first_line(error: psycopg2.Error) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """The server's reason, without where it was asked: our sentence has said that."""
+    line = str(error).strip().partition("\n")[0] or type(error).__name__
+    return re.sub(r"^connection to server .* failed: (FATAL: +)?", "", line)
 
 
 # Python has no value for infinity, years before 1 and after 9999: such a date stays text, which `_check` names.

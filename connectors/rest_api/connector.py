@@ -7,12 +7,13 @@ from fivetran_connector_sdk import ConfigurationForm, Connector, Test
 from service_spec import Settings, authentication, tables
 from shared import topology
 from shared.checkpoints import Checkpoints
-from shared.errors import ConnectorError, reported
+from shared.errors import ConnectorError, plainly, reported
 from shared.http_client import HttpClient
 from shared.naming import warn_of_names_alike
 from shared.pages import deliver, log_progress, prefetch
 
 
+@plainly()
 def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
     return topology.schema(tables(Settings.parse(configuration)))
 
@@ -40,7 +41,7 @@ def first_page_test(configuration: dict[str, str]) -> Any:
     try:
         settings = Settings.parse(configuration)
         with _client(settings) as client:
-            next(topology.read_pages(client, tables(settings)[-1:], Checkpoints({})))
+            next(topology.read_pages(client, tables(settings)[:1], Checkpoints({})))
     except ConnectorError as error:
         return Test().failure(str(error))
     return Test().success()

@@ -1,6 +1,7 @@
 """What the connector is: its settings, and the tables of the API it reads, here the Fivetran API Playground.
 
-This is the file to change for another API.
+This is the file to change for another API. What is the Playground's own: the tables, the names of the columns, and how
+`authentication` builds a header or a login.
 """
 
 import re
@@ -13,7 +14,7 @@ from requests.auth import AuthBase
 from shared.configuration import SettingsBase, setting
 from shared.errors import is_this_machine
 from shared.http_client import ApiKey, Basic, Bearer, SessionToken
-from shared.pagination import NextLink, Offset, PageNumber, Token
+from shared.pagination import NextLink, Offset, PageNumber, SinglePage, Token
 from shared.topology import Cursor, Table, check_tables
 
 
@@ -77,6 +78,7 @@ TABLES = check_tables(
             "/pagination/next_page_url",
             primary_key=("id",),
             columns=USER_COLUMNS,
+            records="data",
             pagination=NextLink(next_link="next_page_url", total="total_items"),
             params={**BY_CREATION, "per_page": "50"},
             cursor=UPDATED_SINCE,
@@ -86,6 +88,7 @@ TABLES = check_tables(
             "/pagination/page_number",
             primary_key=("id",),
             columns=USER_COLUMNS,
+            records="data",
             pagination=PageNumber(total_pages="total_pages", total="total_items", size_parameter="per_page", size=50),
             params=BY_CREATION,
             cursor=UPDATED_SINCE,
@@ -95,6 +98,7 @@ TABLES = check_tables(
             "/pagination/offset",
             primary_key=("id",),
             columns=USER_COLUMNS,
+            records="data",
             pagination=Offset(size=50, total="total"),
             params=BY_CREATION,
             cursor=UPDATED_SINCE,
@@ -104,6 +108,7 @@ TABLES = check_tables(
             "/pagination/keyset",
             primary_key=("id",),
             columns=USER_COLUMNS,
+            records="data",
             pagination=Token(next_token="scroll_param", parameter="scroll_param", alone=True),
             cursor=UPDATED_SINCE,
         ),
@@ -112,6 +117,8 @@ TABLES = check_tables(
             "/incremental/timestamp",
             primary_key=("id",),
             columns=USER_COLUMNS,
+            records="data",
+            pagination=SinglePage(),
             cursor=Cursor(field="updatedAt", parameter="since"),
         ),
         Table(
@@ -124,6 +131,8 @@ TABLES = check_tables(
                 "createdAt": "UTC_DATETIME",
                 "updatedAt": "UTC_DATETIME",
             },
+            records="data",
+            pagination=SinglePage(),
             # Without a parameter: a company that did not change may still have departments that did.
             cursor=Cursor(field="updatedAt"),
             children=(
@@ -138,6 +147,8 @@ TABLES = check_tables(
                         "createdAt": "UTC_DATETIME",
                         "updatedAt": "UTC_DATETIME",
                     },
+                    records="data",
+                    pagination=SinglePage(),
                     cursor=UPDATED_SINCE,
                 ),
             ),
@@ -155,10 +166,12 @@ _MEMBERS_PATH = {
 
 
 def tables(settings: Settings) -> list[Table]:
-    """The tables to deliver; `members` only with an authentication, as the API has none without."""
+    """The tables to deliver. `members` only with an authentication, and first: wrong credentials are told at once."""
     path = _MEMBERS_PATH.get(settings.authentication)
-    members = [Table("members", path, primary_key=("id",), columns=USER_COLUMNS)] if path else []
-    return [*TABLES, *members]
+    if path is None:
+        return list(TABLES)
+    members = Table("members", path, ("id",), USER_COLUMNS, records="data", pagination=SinglePage())
+    return [members, *TABLES]
 
 
 def authentication(settings: Settings) -> AuthBase | None:

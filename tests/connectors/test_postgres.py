@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from shared.errors import ConfigurationError, ConnectorError, RecordError, Sourc
 from tests import stop_and_resume
 from tests.loading import load_connector
 from tests.recording import Destination, decoded, sync
-from tests.sources import tcp_proxy
+from tests.sources import postgres_server, tcp_proxy
 from tests.sources.postgres_server import PostgresServer
 
 connector = load_connector("postgres")
@@ -192,7 +193,7 @@ class TestValuesArriveExactly:
     def test_what_has_no_exact_form_stops_with_table_key_and_column(
         self, database: Database, type_: str, value: str
     ) -> None:
-        with pytest.raises(RecordError, match="table public.t, record id=1, column value: .* has no exact form"):
+        with pytest.raises(RecordError, match="table public.t, record id=1, column value: .* has no exact form in"):
             column(database, type_, value)
 
     def test_types_come_from_the_catalogue_not_from_rows(self, database: Database) -> None:
@@ -200,6 +201,155 @@ class TestValuesArriveExactly:
         (table,) = connector.schema(database.configuration)
         decimal = {"type": "DECIMAL", "precision": 5, "scale": 1}
         assert table["columns"] == {"id": "INT", "a": decimal, "b": "UTC_DATETIME", "c": "BINARY", "d": "STRING"}
+
+
+class TestWhatTransactionsCannotShow:
+    """Rows that say something else, or are there, without having been written: the table is read whole again."""
+
+    def check(self, database: Database, before: str, change: str, table: str = "t", **settings: str) -> Destination:
+        database.run(before)
+        destination = Destination()
+        sync(connector, database.configuration, destination)
+        database.run(change)
+        changed = {**database.configuration, **settings}
+        sync(connector, changed, destination)
+        fresh = sync(connector, changed).destination.contents()
+        assert {name: rows for name, rows in destination.contents().items() if name in fresh} == fresh
+        assert table in fresh
+        return destination
+
+    def test_a_partition_that_is_attached(self, database: Database) -> None:
+        self.check(
+            database,
+            "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+            "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10); INSERT INTO t VALUES (1);"
+            "CREATE TABLE t2 (id int PRIMARY KEY); INSERT INTO t2 VALUES (11), (12)",
+            "ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (10) TO (20)",
+        )
+
+    def test_a_column_dropped_and_added_again(self, database: Database) -> None:
+        self.check(
+            database,
+            "CREATE TABLE t (id int PRIMARY KEY, c text); INSERT INTO t VALUES (1, 'old')",
+            "ALTER TABLE t DROP COLUMN c, ADD COLUMN c text DEFAULT 'new'",
+        )
+
+    def test_a_label_of_an_enum_that_is_renamed(self, database: Database) -> None:
+        self.check(
+            database,
+            "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE t (id int PRIMARY KEY, m mood);"
+            "INSERT INTO t VALUES (1, 'a')",
+            "ALTER TYPE mood RENAME VALUE 'a' TO 'z'",
+        )
+
+    def test_a_generated_column_with_another_expression(self, database: Database) -> None:
+        self.check(
+            database,
+            "CREATE TABLE t (id int PRIMARY KEY, c int GENERATED ALWAYS AS (id * 2) VIRTUAL); INSERT INTO t VALUES (1)",
+            "ALTER TABLE t ALTER c SET EXPRESSION AS (id * 100)",
+        )
+
+    def test_one_more_schema_moves_every_table(self, database: Database) -> None:
+        self.check(
+            database,
+            "CREATE SCHEMA other; CREATE TABLE other.o (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY);"
+            "INSERT INTO t VALUES (1), (2)",
+            "INSERT INTO t VALUES (3); INSERT INTO other.o VALUES (1)",
+            table="public.t",
+            schemas="public,other",
+        )
+
+    def test_another_database_of_the_same_server(self, database: Database, postgres: PostgresServer) -> None:
+        database.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+        copy = f"{database.name}_copy"
+        database.close()
+        with closing(postgres.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {copy} TEMPLATE {database.name}")
+        with closing(postgres.connect(copy)) as connection, connection.cursor() as cursor:
+            cursor.execute("INSERT INTO t VALUES (99)")
+        destination = Destination()
+        sync(connector, database.configuration, destination)
+        sync(connector, {**database.configuration, "database": copy}, destination)
+        assert {row["id"] for row in destination.table("t")} == {"1", "99"}
+
+    def test_a_server_that_was_started_anew(self) -> None:
+        """After a restore or a failover, transactions may have been counted anew."""
+        with postgres_server.start() as server:
+            database = Database(server)
+            database.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)")
+            database.close()
+            destination = Destination()
+            sync(connector, database.configuration, destination)
+            server.restart()
+            assert sync(connector, database.configuration, destination).upserts == {"t": 2}
+            assert sync(connector, database.configuration, destination).upserts == {}
+
+    def test_rows_that_a_policy_hid_arrive_when_it_shows_them(self, database: Database) -> None:
+        reader = f"reader_{database.name}"
+        database.run(f"""
+            CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2);
+            ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (id = 1);
+            CREATE ROLE {reader} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {reader};
+        """)
+        settings = {**database.configuration, "user": reader, "password": "reader"}
+        destination = Destination()
+        sink = sync(connector, settings, destination)
+        assert any("row-level security hides rows of table public.t" in warning for warning in sink.warnings)
+        database.run("ALTER POLICY p ON t USING (true)")
+        sync(connector, settings, destination)
+        assert len(destination.table("t")) == 2
+
+
+class TestOddTables:
+    def test_a_column_of_the_name_of_the_occurrence_keeps_its_values(self, database: Database) -> None:
+        database.run("CREATE TABLE t (_occurrence int); INSERT INTO t VALUES (77), (77)")
+        rows = sync(connector, database.configuration).destination.table("t")
+        assert sorted((row["_occurrence"], row["_occurrence_"]) for row in rows) == [("77", "1"), ("77", "2")]
+
+    def test_a_column_that_fivetran_overwrites_is_told(self, database: Database) -> None:
+        database.run('CREATE TABLE t (id int PRIMARY KEY, "_fivetran_synced" text)')
+        told = sync(connector, database.configuration).warnings
+        assert any("'_fivetran_synced' of table t is overwritten" in warning for warning in told)
+
+    def test_a_table_without_columns_is_left_out_and_told(self, database: Database) -> None:
+        database.run("CREATE TABLE nothing (); CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+        sink = sync(connector, database.configuration)
+        assert sink.upserts == {"t": 1}
+        assert any("public.nothing is left out: it has no columns" in warning for warning in sink.warnings)
+
+    def test_a_partition_in_a_schema_without_its_parent_is_a_table(self, database: Database) -> None:
+        database.run("""
+            CREATE SCHEMA archive; CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
+            CREATE TABLE archive.t1 PARTITION OF t FOR VALUES FROM (0) TO (10); INSERT INTO t VALUES (1);
+        """)
+        assert sync(connector, {**database.configuration, "schemas": "archive"}).upserts == {"t1": 1}
+        assert sync(connector, {**database.configuration, "schemas": "archive,public"}).upserts == {"public.t": 1}
+
+    @pytest.mark.parametrize(
+        ("type_", "values"),
+        [("hstore", "hstore('k', n::text)"), ("pair", "ROW(n, 'x')::pair"), ("regclass", "(1000 + n)::oid::regclass")],
+    )
+    def test_a_key_that_is_hard_to_compare_still_ends(self, database: Database, type_: str, values: str) -> None:
+        database.run(f"""
+            CREATE EXTENSION hstore; CREATE TYPE pair AS (a int, b text);
+            CREATE TABLE t (key {type_} PRIMARY KEY, wide text);
+            INSERT INTO t SELECT {values}, repeat('x', 3000) FROM generate_series(1, 20) n;
+        """)
+        assert stop_and_resume.check(connector, database.configuration) > 20
+
+    def test_a_role_that_shortens_floats_changes_nothing(self, database: Database) -> None:
+        database.run(f"ALTER DATABASE {database.name} SET extra_float_digits = -5")
+        assert column(database, "float8", "0.1::float8 + 0.2::float8") == ("double", "0.30000000000000004")
+
+    def test_a_database_in_another_encoding(self, postgres: PostgresServer) -> None:
+        name = next(names)
+        with closing(postgres.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        with closing(postgres.connect(name)) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE été (id int PRIMARY KEY, v text); INSERT INTO été VALUES (1, 'Zoë')")
+        settings = {"host": postgres.host, "port": str(postgres.port), "database": name, "user": postgres.user}
+        sink = sync(connector, {**settings, "password": postgres.password})
+        assert [row["v"] for row in sink.destination.table("été")] == ["Zoë"]
 
 
 class TestStopAndResume:
@@ -353,8 +503,17 @@ class TestBadInput:
         with pytest.raises(SourceError, match='database "nowhere" does not exist'):
             connector.schema({**database.configuration, "database": "nowhere"})
 
+    def test_a_host_with_a_port_in_it_is_told(self, database: Database) -> None:
+        with pytest.raises(ConfigurationError, match="host: expected the host alone"):
+            connector.schema({**database.configuration, "host": "127.0.0.1:5432"})
+
+    def test_a_statement_timeout_is_told(self, database: Database) -> None:
+        database.run(f"CREATE TABLE t (id int PRIMARY KEY); ALTER DATABASE {database.name} SET statement_timeout = 1")
+        with pytest.raises(SourceError, match="canceling statement due to statement timeout"):
+            list(itertools.starmap(sync, [(connector, database.configuration)] * 50))
+
     def test_a_schema_that_is_not_there_is_named(self, database: Database) -> None:
-        with pytest.raises(SourceError, match="has no schema nowhere"):
+        with pytest.raises(SourceError, match="has no schema nowhere, which `schemas` names: it has public"):
             connector.schema({**database.configuration, "schemas": "public,nowhere"})
 
     def test_a_database_without_tables_is_told(self, database: Database) -> None:

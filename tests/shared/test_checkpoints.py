@@ -51,8 +51,8 @@ class TestTheStateMovesOnlyAfterDelivery:
         assert sink.destination.committed["streams"]["t"] == {"at": 1}
 
     def test_a_page_without_a_position_moves_nothing(self, sink: Sink) -> None:
-        deliver_pages(sink, [Page("child", [{"id": 1}])])
-        assert sink.checkpoints == []
+        deliver_pages(sink, [Page("child", [{"id": 1}])], {"version": 1, "streams": {"t": {"at": 1}}})
+        assert sink.checkpoints == [{"version": 1, "streams": {"t": {"at": 1}}}]
 
     def test_other_streams_keep_their_positions(self, sink: Sink) -> None:
         state = {"version": 1, "streams": {"other": {"at": 9}}}
@@ -73,9 +73,9 @@ class TestCheckpointsAreShared:
         deliver_pages(sink, [page(number, 5) for number in range(4)])
         assert sink.order.count("checkpoint") == 2
 
-    def test_a_sync_of_nothing_sends_none(self, sink: Sink) -> None:
-        deliver_pages(sink, [])
-        assert sink.order == []
+    def test_a_sync_of_nothing_sends_the_state_it_was_given(self, sink: Sink) -> None:
+        deliver_pages(sink, [], {"version": 1, "streams": {"t": {"at": 1}}})
+        assert sink.checkpoints == [{"version": 1, "streams": {"t": {"at": 1}}}]
 
 
 class TestErrors:

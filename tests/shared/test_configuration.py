@@ -24,7 +24,7 @@ class Settings(SettingsBase):
     )
 
     def problems(self) -> list[str]:
-        return ["mode: full reads no tables"] if self.mode == "full" and not self.tables else []
+        return ["mode: full needs port 5432"] if self.mode == "full" and self.port == 1 else []
 
 
 def problems_of(**configuration: Any) -> str:
@@ -36,12 +36,16 @@ def problems_of(**configuration: Any) -> str:
 class TestParsing:
     def test_text_becomes_what_the_annotation_says(self) -> None:
         settings = Settings.parse(
-            {"host": "h", "port": " 1 ", "share": "0.5", "mode": "incremental", "verbose": "TRUE", "tables": "x, y,"}
+            {"host": "h", "port": " 7 ", "share": "0.5", "mode": "incremental", "verbose": "TRUE", "tables": "x, y,"}
         )
-        assert settings == Settings(host="h", port=1, share=0.5, mode="incremental", verbose=True, tables=("x", "y"))
+        assert settings == Settings(host="h", port=7, share=0.5, mode="incremental", verbose=True, tables=("x", "y"))
 
     def test_an_empty_setting_is_its_default(self) -> None:
         assert Settings.parse({"host": "h", "port": " ", "tables": " "}) == Settings(host="h")
+
+    def test_a_name_given_twice_counts_once_and_commas_alone_are_nothing(self) -> None:
+        assert Settings.parse({"host": "h", "tables": "x,x,y"}).tables == ("x", "y")
+        assert Settings.parse({"host": "h", "tables": " , "}).tables == ("a", "b")
 
     def test_text_keeps_its_blanks(self) -> None:
         assert Settings.parse({"host": "h", "password": " x "}).password == " x "
@@ -67,6 +71,17 @@ class TestProblems:
     def test_no_secret_is_repeated(self) -> None:
         assert "hunter2" not in problems_of(host="h", pin="hunter2")
 
+    @pytest.mark.parametrize("port", ["5_432", "\u0663", "0x10", "1e3", "5432.0"])
+    def test_only_plain_digits_are_a_whole_number(self, port: str) -> None:
+        assert "port: expected a whole number" in problems_of(host="h", port=port)
+
+    @pytest.mark.parametrize("host", ["a\0b", "a\nb", "\ud800"])
+    def test_characters_that_name_nothing_are_refused(self, host: str) -> None:
+        assert "host: holds a character that nothing can be named with" in problems_of(host=host)
+
+    def test_an_address_is_shown_without_its_password(self) -> None:
+        assert "hunter2" not in problems_of(host="h", port="https://user:hunter2@host")
+
     def test_a_secret_is_in_no_repr(self) -> None:
         assert "hunter2" not in repr(Settings.parse({"host": "h", "password": "hunter2"}))
 
@@ -74,7 +89,7 @@ class TestProblems:
         assert "port: expected text in quotes" in problems_of(host="h", port=5432)
 
     def test_settings_that_are_each_right_and_wrong_together(self) -> None:
-        assert "1 setting needs attention:\n- mode: full reads no tables" in problems_of(host="h", tables=",")
+        assert "1 setting needs attention:\n- mode: full needs port 5432" in problems_of(host="h", port="1")
 
 
 class TestWhatIsMadeOfIt:

@@ -1,16 +1,18 @@
 """Against a server that misbehaves on demand: an answer in full, or one sentence with address and cause."""
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from shared.errors import SourceError, TryLater
-from shared.http_client import ApiKey, Basic, Bearer, HttpClient, HttpError, SessionToken, redacted
+from shared.errors import SourceError, TryLater, redacted
+from shared.http_client import ApiKey, Basic, Bearer, HttpClient, HttpError, SessionToken
 from tests.sources import faulty_http
 from tests.sources.faulty_http import (
     Answer,
@@ -101,13 +103,33 @@ class TestWhatCanPassIsTriedAgain:
             http.get("/items")
         assert time.monotonic() - started < 10
 
+    def test_a_body_that_drips_is_given_up_when_patience_ends(self) -> None:
+        def drip(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                for _ in range(200):
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=lambda: drip(listener.accept()[0]), daemon=True).start()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            started = time.monotonic()
+            with (
+                HttpClient(url, patience=0.5, timeout=(5.0, 1.0), attempts=1) as http,
+                pytest.raises(SourceError, match="not complete after"),
+            ):
+                http.get("/items")
+            assert time.monotonic() - started < 5
+
 
 class TestWhatCannotPassIsNotTriedAgain:
     def test_a_4xx_is_an_error_with_status_address_and_body(self, server: FaultyServer) -> None:
         server.script("/items", [NotFound()])
         with (
             client(server) as http,
-            pytest.raises(HttpError, match=r"/items\?page=2 .*status 404: .*not found") as told,
+            pytest.raises(HttpError, match=r"/items\?page=2 .*status 404 .*: .*not found") as told,
         ):
             http.get("/items", params={"page": "2"})
         assert told.value.status == 404
@@ -197,6 +219,37 @@ class TestCredentialsStayAtHome:
         with client(server, auth=Bearer("s3cret")) as http:
             assert http.get("/old").body == GOOD
         assert server.requests[1].headers["Authorization"] == "Bearer s3cret"
+
+    def test_a_login_is_not_repeated_to_where_a_redirect_points(self, server: FaultyServer) -> None:
+        with faulty_http.start() as other:
+            server.script("/login", [Redirect(f"{other.url}/steal", 307)])
+            auth = SessionToken("/login", {"username": "user", "password": "s3cret"})
+            with (
+                client(server, auth=auth) as http,
+                pytest.raises(SourceError, match="redirects what it is sent to another"),
+            ):
+                http.get("/items")
+            assert other.requests == []
+
+    @pytest.mark.parametrize(
+        "target", ["file:///etc/passwd", "ftp://host/x", "http://[::1", "http://host:99999/", "mailto:a"]
+    )
+    def test_a_redirect_or_link_to_what_is_no_address_is_told(self, server: FaultyServer, target: str) -> None:
+        server.script("/items", [Redirect(target)])
+        with client(server) as http:
+            with pytest.raises(SourceError, match="cannot be asked"):
+                http.get("/items")
+            with pytest.raises(SourceError, match="cannot be asked"):
+                http.get(target)
+
+    def test_a_token_that_no_header_can_carry_is_not_shown(self, server: FaultyServer) -> None:
+        for token in ("hunter2\nX: y", "hunter2\u0416"):
+            with (
+                client(server, auth=Bearer(token)) as http,
+                pytest.raises(SourceError, match="cannot be asked") as told,
+            ):
+                http.get("/items")
+            assert "hunter2" not in str(told.value)
 
     def test_a_redirect_that_goes_round_ends(self, server: FaultyServer) -> None:
         server.script("/items", [Redirect("/items")], repeat=True)

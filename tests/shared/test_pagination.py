@@ -80,10 +80,20 @@ class TestOffset:
 
     def test_ends_when_the_stated_total_is_reached(self) -> None:
         assert Offset(total="total").next(10, answer([1] * 10, total=20), 20) is None
+        assert Offset(size=10, total="total").next(10, answer([1] * 10, total=20), 20) == 20, "it may be a page's count"
         assert Offset(total="total").next(0, answer([1] * 10, total=20), 10) == 10
+
+    @pytest.mark.parametrize("total", [-1, 0, 1, 10, True])
+    def test_a_total_that_is_too_low_ends_nothing(self, total: Any) -> None:
+        """Some APIs state the page's own count, or -1 for unknown."""
+        assert Offset(size=10, total="total").next(0, answer([1] * 10, total=total), 10) == 10
 
 
 class TestPageNumber:
+    @pytest.mark.parametrize("pages", [0, -1, True, None])
+    def test_a_number_of_pages_that_is_too_low_ends_nothing(self, pages: Any) -> None:
+        assert PageNumber(total_pages="pages", size=10).next(None, answer([1] * 10, pages=pages), 10) == 2
+
     @pytest.mark.parametrize("first", [0, 1])
     def test_counts_from_its_first_number_to_the_stated_last(self, first: int) -> None:
         pages = PageNumber(first=first, total_pages="pages")

@@ -35,7 +35,11 @@ def _every_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def items(pagination: Pagination | None = None, **declared: Any) -> Table:
-    return Table("items", "/items", ("id",), ITEM, pagination=pagination or SinglePage(), **declared)
+    return table("items", "/items", ("id",), ITEM, pagination=pagination or SinglePage(), **declared)
+
+
+def table(name: str, path: str, primary_key: tuple[str, ...], columns: dict[str, Any], **declared: Any) -> Table:
+    return Table(name, path, primary_key, columns, **{"records": "data", "pagination": SinglePage(), **declared})
 
 
 def connector(server: FaultyServer, *tables: Table) -> Any:
@@ -101,7 +105,7 @@ class TestAnUnexpectedShapeIsAnErrorWithTheAddress:
     )
     def test_never_an_empty_page(self, server: FaultyServer, step: Step) -> None:
         server.script("/items", [step])
-        with pytest.raises(SourceError, match="/items holds no list of records at 'data' for table items"):
+        with pytest.raises(SourceError, match="/items holds no list of records at records='data' for table items"):
             sync(connector(server, items()), {})
 
     def test_the_error_shows_the_start_of_the_body(self, server: FaultyServer) -> None:
@@ -171,14 +175,35 @@ class TestIncremental:
         assert [request.query for request in server.requests][-1] == {"at": "a"}
         assert len(destination.table("items")) == 2
 
+    def test_another_address_or_declaration_is_read_from_the_beginning_and_said(self, server: FaultyServer) -> None:
+        destination = Destination()
+        server.script("/items", [self.changed(3), self.changed(1, 3), self.changed(1, 3)])
+        sync(connector(server, items(cursor=self.since)), {}, destination)
+        with faulty_http.start() as other:
+            other.script("/items", [self.changed(1)])
+            sink = sync(connector(other, items(cursor=self.since)), {}, destination)
+        assert (sink.upserts, other.requests[0].query) == ({"items": 1}, {})
+        assert any("address has changed, so it is read whole" in warning for warning in sink.warnings)
+        more = Table(
+            "items", "/items", ("id",), {**ITEM, "new": "STRING"},
+            records="data", pagination=SinglePage(), cursor=self.since,
+        )  # fmt: skip
+        assert sync(connector(server, more), {}, destination).upserts == {"items": 2}
+
+    @pytest.mark.parametrize("value", [20260101, "2026-01-01T00:00:00", ["2026-01-01"]])
+    def test_every_value_of_a_cursor_has_its_format(self, server: FaultyServer, value: Any) -> None:
+        server.script("/items", [Answer({"data": [{"id": 1, "changed": "2026-12-31"}, {"id": 2, "changed": value}]})])
+        with pytest.raises(SourceError, match="in its cursor field changed, which is not of its format"):
+            sync(connector(server, items(cursor=self.since)), {})
+
     def test_a_cursor_of_another_format_is_named(self, server: FaultyServer) -> None:
         server.script("/items", [Answer({"data": [{"id": 1, "changed": "01.02.2026"}]})])
-        with pytest.raises(SourceError, match="cursor field changed, which is not of the declared format"):
+        with pytest.raises(SourceError, match="cursor field changed, which is not of its format"):
             sync(connector(server, items(cursor=self.since)), {})
 
 
 class TestParentsAndChildren:
-    child = Table("parts", "/items/{id}/parts", ("item", "part"), {"item": "LONG", "part": "LONG"})
+    child = table("parts", "/items/{id}/parts", ("item", "part"), {"item": "LONG", "part": "LONG"})
     tree = items(Token(next_token="next", parameter="at"), children=(child,))
 
     def serve(self, server: FaultyServer) -> None:
@@ -218,15 +243,41 @@ class TestParentsAndChildren:
         assert destination.committed == {}
 
     def test_names_in_a_path_are_quoted(self, server: FaultyServer) -> None:
-        parent = Table("items", "/items", ("id",), {"id": "STRING"}, children=(self.child,))
+        parent = table("items", "/items", ("id",), {"id": "STRING"}, children=(self.child,))
         server.script("/items", [Answer({"data": [{"id": "a/b?c"}]})])
         server.script("/items/a%2Fb%3Fc/parts", [Answer({"data": []})])
         sync(connector(server, parent), {})
         assert server.unexpected == []
 
+    def test_a_child_takes_what_it_lacks_from_its_parents(self, server: FaultyServer) -> None:
+        grandchild = table(
+            "grains", "/items/{item}/parts/{part}", ("item", "part", "grain"),
+            {"item": "LONG", "part": "LONG", "grain": "LONG"}, inherit={"item": "item", "part": "part"},
+        )  # fmt: skip
+        child = table(
+            "parts", "/items/{id}/parts", ("item", "part"), {"item": "LONG", "part": "LONG"},
+            inherit={"item": "id"}, children=(grandchild,),
+        )  # fmt: skip
+        server.script("/items", [page(1, 2)])
+        for item in (1, 2):
+            server.script(f"/items/{item}/parts", [Answer({"data": [{"part": 7}]})])
+            server.script(f"/items/{item}/parts/7", [Answer({"data": [{"grain": 0}]})])
+        sink = sync(connector(server, items(children=(child,))), {})
+        assert len(sink.destination.table("parts")) == 2
+        assert sorted(row["item"] for row in sink.destination.table("grains")) == ["1", "2"]
+
+    @pytest.mark.parametrize("value", ["", ".", "..", None])
+    def test_a_parent_that_cannot_stand_in_a_path_is_named(self, server: FaultyServer, value: str | None) -> None:
+        child = table("parts", "/items/{name}/parts", ("part",), {"part": "LONG"})
+        server.script("/items", [Answer({"data": [{"id": 1, "name": value}]})])
+        with pytest.raises(
+            RecordError, match="table items, record id=1: name is '.*', which /items/{name}/parts cannot"
+        ):
+            sync(connector(server, items(children=(child,))), {})
+
     def test_children_of_a_changed_parent_are_read_whole(self, server: FaultyServer) -> None:
         cursor = Cursor(field="changed", format=CHANGED)
-        child = Table(
+        child = table(
             "parts", "/items/{id}/parts", ("part",), {"part": "LONG", "changed": "STRING"},
             cursor=Cursor(field="changed", format=CHANGED, parameter="since"),
         )  # fmt: skip
@@ -265,6 +316,15 @@ class TestResuming:
         sink = sync(connector(server, table), {}, destination)
         assert any("promised 5 rows and gave 3" in warning for warning in sink.warnings)
 
+    def test_a_link_that_holds_a_secret_is_followed_but_neither_saved_nor_shown(self, server: FaultyServer) -> None:
+        link = "/items?page=2&api_key=hunter2"
+        server.script("/items", [page(1, next=link), page(2, next=link)])
+        destination = Destination()
+        with pytest.raises(SourceError, match="the list goes round") as told:
+            sync(connector(server, items(NextLink(next_link="next"))), {}, destination)
+        assert server.requests[1].query["api_key"] == "hunter2"
+        assert "hunter2" not in str(told.value) + str(destination.committed)
+
     def test_a_position_the_server_forgot_starts_the_pass_again_and_says_so(self, server: FaultyServer) -> None:
         server.script("/items", [page(1, next="a"), NotFound(), NotFound(), page(1, next="b"), page(2)])
         table = items(Token(next_token="next", parameter="at"))
@@ -281,11 +341,16 @@ class TestDeclarationsThatCannotWorkAreRefused:
         ("declare", "message"),
         [
             (lambda: [items(), items()], "table items is declared twice"),
-            (lambda: [Table("t", "/t", (), {})], "table t has no primary key"),
-            (lambda: [Table("t", "/t", ("id",), {})], "table t declares no column id"),
+            (lambda: [table("t", "/t", (), {})], "table t has no primary key"),
+            (lambda: [table("t", "/t", ("id",), {})], "table t declares no column id"),
             (lambda: [items(cursor=Cursor(field="when"))], "table items declares no column when"),
-            (lambda: [Table("t", "/x/{id}", ("id",), {"id": "LONG"})], "no parent has the field id"),
-            (lambda: [items(children=(Table("t", "/x/{no}", ("id",), {"id": "LONG"}),))], "no parent has the field no"),
+            (lambda: [table("t", "/x/{id}", ("id",), {"id": "LONG"})], "no parent has the column id"),
+            (lambda: [items(cursor=Cursor(field="changed", format="%d.%m.%Y"))], "do not sort as text"),
+            (lambda: [items(inherit={"id": "id"})], "cannot take its column id from a parent's column id"),
+            (
+                lambda: [items(children=(table("t", "/x/{no}", ("id",), {"id": "LONG"}),))],
+                "no parent has the column no",
+            ),
         ],
     )
     def test_with_a_sentence(self, declare: Callable[[], Sequence[Table]], message: str) -> None:

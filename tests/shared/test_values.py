@@ -44,6 +44,9 @@ class TestArrivesExactly:
             (DECIMAL, Decimal("12345678901234567890.0123456789"), ("scalar", "12345678901234567890.0123456789")),
             (DECIMAL, 0.1, ("scalar", "0.1")),
             (DECIMAL, "1.10", ("scalar", "1.10")),
+            ({"type": "DECIMAL", "precision": 4, "scale": 2}, Decimal("99.99000"), ("scalar", "99.99000")),
+            ({"type": "DECIMAL", "precision": 4, "scale": 2}, 0, ("scalar", "0")),
+            ({"type": "DECIMAL", "precision": 4, "scale": 2}, "1e1", ("scalar", "1e1")),
             ("BOOLEAN", False, ("scalar", "false")),
             ("UTC_DATETIME", "2026-01-31T10:00:00.123456+02:00", ("scalar", "2026-01-31T08:00:00.123456Z")),
             ("UTC_DATETIME", "2026-01-31T10:00:00Z", ("scalar", "2026-01-31T10:00:00Z")),
@@ -89,6 +92,8 @@ class TestIsRefusedInsteadOfChanged:
             ("DOUBLE", 2**53 + 1, "more digits than a DOUBLE"),
             ("DOUBLE", 10**400, "more digits than a DOUBLE"),
             ("DOUBLE", "1.5", "expected a number, got text"),
+            ({"type": "DECIMAL", "precision": 12, "scale": 2}, 1.239, r"more digits than DECIMAL\(12, 2\) holds"),
+            ({"type": "DECIMAL", "precision": 4, "scale": 2}, 100, r"more digits than DECIMAL\(4, 2\) holds"),
             (DECIMAL, "1_000", "expected a number"),
             (DECIMAL, "NaN", "expected a number"),
             ("BOOLEAN", "true", "expected true or false"),
@@ -118,6 +123,14 @@ class TestRecord:
         record = record_converter({"id": "LONG"})({"id": 1, "new": "00123", "other": {"a": 1}})
         assert record == {"id": 1, "_undeclared": {"new": "00123", "other": {"a": 1}}}
 
+    @pytest.mark.parametrize("columns", [{"deep": "JSON"}, {"deep": "STRING"}, {}])
+    def test_what_is_nested_too_deeply_is_told(self, columns: dict[str, str]) -> None:
+        deep: list[Any] = []
+        for _ in range(5000):
+            deep = [deep]
+        with pytest.raises(ValueError, match="column .*: is nested too deeply"):
+            record_converter(columns)({"deep": deep})
+
     def test_a_missing_field_is_null(self) -> None:
         assert record_converter({"id": "LONG", "name": "STRING"})({"id": 1})["name"] is None
 
@@ -126,7 +139,9 @@ class TestRecord:
         assert converter("UTC_DATETIME")(moment) is moment
         assert converter("NAIVE_DATE")(date(2026, 1, 31)) == date(2026, 1, 31)
 
-    @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", ""])
+    @pytest.mark.parametrize(
+        "text", ["NaN", "[Infinity]", "{", "", "1e999999999999999999999", "[" * 100_000, "9" * 5000]
+    )
     def test_what_is_not_json_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match=r".+"):
             parse_json(text)
