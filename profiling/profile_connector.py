@@ -38,9 +38,7 @@ def profile(name: str) -> None:
     before = memory_profiling.resident_bytes()
     with_sink(sink, lambda: connector.update(configuration=configuration, state={}), verbose=True)
     grown = (memory_profiling.resident_bytes() - before) / 2**20
-    print(
-        f"{name}: {sink.operations:,} operations (records and checkpoints); memory grew by {grown:.1f} MB over the whole sync"
-    )
+    print(f"{name}: {sink.operations:,} records and checkpoints sent; memory grew by {grown:.1f} MB over the sync")
 
 
 if __name__ == "__main__":

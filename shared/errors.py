@@ -54,12 +54,11 @@ def reported() -> Iterator[None]:
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Lets a `ConnectorError` out of `schema()`, where nothing can be reported yet, without what led to it."""
+    """Lets a `ConnectorError` out of `schema()`, where nothing can be reported yet, without the calls that led to it."""
     try:
         yield
     except ConnectorError as error:
-        error.__cause__, error.__suppress_context__ = None, True
-        raise
+        raise error.with_traceback(None) from None
 
 
 def redacted(address: str) -> str:

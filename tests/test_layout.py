@@ -74,8 +74,8 @@ class TestOneDeclarationOfTheSettings:
         expected = json.dumps(sample, indent=2)
         written = json.loads((folder / "configuration.json").read_text())
         assert list(written.items()) == list(sample.items()), (
-            f"connectors/{folder.name}/configuration.json is not what its service_spec.py declares. Keep your own settings "
-            f"in a file outside (see README.md), and put this there, or run `make readme`:\n{expected}"
+            f"connectors/{folder.name}/configuration.json is not what its service_spec.py declares. Keep settings of "
+            f"your own in a file outside (see README.md), and run `make readme`, or put this there:\n{expected}"
         )
 
     def test_configuration_json_is_text_and_holds_no_secret(self, folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 import threading
 import time
+import traceback
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 from fivetran_connector_sdk import Logging
 
-from shared.errors import RecordError, SourceError, TryLater, reported
+from shared.errors import RecordError, SourceError, TryLater, plainly, reported
 from shared.pages import Page, deliver, log_progress, prefetch
 from tests.recording import Destination, Sink, declare, with_sink
 
@@ -102,6 +103,20 @@ class TestLogProgress:
         assert lines[0].startswith("t: 1 rows so far")
         assert "sync complete: 3 rows" in lines[-1]
         assert lines[-1].endswith("(t 3)")
+
+
+class TestPlainly:
+    def test_an_error_of_schema_comes_without_what_led_to_it(self) -> None:
+        @plainly()
+        def schema() -> None:
+            try:
+                raise KeyError("inner")
+            except KeyError as error:
+                raise SourceError("one sentence") from error
+
+        with pytest.raises(SourceError, match="one sentence") as told:
+            schema()
+        assert "inner" not in "".join(traceback.format_exception(told.value))
 
 
 class TestReported:
