@@ -54,7 +54,7 @@ def reported() -> Iterator[None]:
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Lets a `ConnectorError` out of `schema()`, where nothing can be reported yet, without the calls that led to it."""
+    """Lets a `ConnectorError` out of `schema()`, where nothing can be reported yet, without what led to it."""
     try:
         yield
     except ConnectorError as error:

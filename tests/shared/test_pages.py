@@ -110,13 +110,13 @@ class TestPlainly:
         @plainly()
         def schema() -> None:
             try:
-                raise KeyError("inner")
+                raise KeyError("what led here")
             except KeyError as error:
                 raise SourceError("one sentence") from error
 
         with pytest.raises(SourceError, match="one sentence") as told:
             schema()
-        assert "inner" not in "".join(traceback.format_exception(told.value))
+        assert "what led here" not in "".join(traceback.format_exception(told.value))
 
 
 class TestReported:
