@@ -81,11 +81,12 @@ class SettingsBase:
                 values[name] = _value(configuration.get(name, ""), kind, field)
             except ValueError as problem:
                 problems.append(f"{name}: {problem}")
-        problems += [] if problems else cls(**values).problems()
-        if problems:
+        settings = None if problems else cls(**values)
+        problems += settings.problems() if settings else []
+        if problems or not settings:
             count = "1 setting needs" if len(problems) == 1 else f"{len(problems)} settings need"
             raise ConfigurationError("\n".join([f"{count} attention:", *(f"- {line}" for line in sorted(problems))]))
-        return cls(**values)
+        return settings
 
     def problems(self) -> list[str]:
         """What is wrong with settings that are each right: lines that begin with a setting's name."""
@@ -137,7 +138,7 @@ def _value(text: str, kind: Any, field: "dataclasses.Field[Any]") -> Any:
         raise ValueError(
             "holds a character that nothing can be named with (NUL, a line break, half of a surrogate pair)"
         )
-    given = "" if field.metadata["secret"] else f", got {redacted(text) if '@' in text else text!r}"
+    given = "" if field.metadata["secret"] else f", got {redacted(text) if '//' in text or '@' in text else text!r}"
     try:
         value = _parsed(text, kind)
     except ValueError:

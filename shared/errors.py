@@ -72,8 +72,11 @@ def redacted(address: str) -> str:
 
 
 def holds_secret(address: str) -> bool:
-    """Whether an address has a part that may be neither shown nor saved."""
-    return redacted(address) != urlunsplit((*urlsplit(address)[:4], ""))
+    """Whether an address has a part that may be neither shown nor saved; one that cannot be read counts as such."""
+    try:
+        return redacted(address) != urlunsplit((*urlsplit(address)[:4], ""))
+    except ValueError:
+        return True
 
 
 def is_this_machine(host: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from fivetran_connector_sdk import Logging as log
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, LocationParseError
@@ -49,10 +50,9 @@ class HttpError(SourceError):
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An answer of the server: the JSON body, its headers, the `Link` header by relation, and when it was asked for."""
+    """An answer of the server: the JSON body, the `Link` header by relation, and when it was asked for."""
 
     body: Any
-    headers: Mapping[str, str]
     links: Mapping[str, str]
     url: str
     asked_at: datetime
@@ -176,6 +176,11 @@ class HttpClient:
 
     def __exit__(self, *_: object) -> None:
         self._session.close()
+        spent = self.metrics
+        log.info(
+            f"{redacted(self.base_url)}: {spent.calls:,} calls took {spent.seconds:.1f} s to answer; {spent.retries:,} "
+            f"were tried again, after waiting {spent.waited_seconds:.1f} s"
+        )
 
     def get(
         self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
@@ -248,15 +253,20 @@ class HttpClient:
 
     def _answer(self, request: requests.Request, authenticated: bool) -> HttpAnswer:
         """One try: the answer, with one new login when the session has expired."""
-        at_home = authenticated and _origin(request.url) == _origin(self.base_url)
-        token = self._auth.log_in(self) if at_home and isinstance(self._auth, SessionToken) else None
+        if not isinstance(self._auth, SessionToken) or not (authenticated and self._is_home(request.url)):
+            return self._follow(request, authenticated)
+        token = self._auth.log_in(self)
         try:
             return self._follow(request, authenticated)
         except HttpError as error:
-            if error.status != 401 or token is None or not isinstance(self._auth, SessionToken):
+            if error.status != 401:
                 raise
             self._auth.log_in(self, refused=token)
             return self._follow(request, authenticated)
+
+    def _is_home(self, url: str) -> bool:
+        """Whether credentials may go to an address."""
+        return _origin(url) == _origin(self.base_url)
 
     def _follow(self, request: requests.Request, authenticated: bool) -> HttpAnswer:
         """Sends the request and follows redirects, giving the credentials to no other origin."""
@@ -265,7 +275,8 @@ class HttpClient:
             with response:
                 body = self._read(response)
             if not response.is_redirect:
-                return self._checked(response, body, asked_at)
+                # What a login answers may hold a token: it is not shown.
+                return _checked(response, body, asked_at, _shown(body) if authenticated else "")
             target = self._absolute(response.headers["Location"], request.url)
             keeps_body = response.status_code in (307, 308)
             if keeps_body and request.json is not None and _origin(target) != _origin(request.url):
@@ -281,8 +292,7 @@ class HttpClient:
         raise SourceError(f"{request.method} {redacted(request.url)} redirects more than {_MOST_REDIRECTS} times")
 
     def _send(self, request: requests.Request, authenticated: bool) -> tuple[requests.Response, datetime]:
-        at_home = authenticated and _origin(request.url) == _origin(self.base_url)
-        request.auth = self._auth if at_home else _NoAuth()
+        request.auth = self._auth if authenticated and self._is_home(request.url) else _NoAuth()
         asked_at, started = datetime.now(UTC), time.monotonic()
         self.metrics.calls += 1
         try:
@@ -325,21 +335,22 @@ class HttpClient:
             raise _Transient(f"the body was cut off after {len(body):,} bytes") from error
         return bytes(body)
 
-    def _checked(self, response: requests.Response, body: bytes, asked_at: datetime) -> HttpAnswer:
-        """The answer of a response that says yes and holds JSON."""
-        status = response.status_code
-        if status in _TRANSIENT_STATUS:
-            raise _Transient(f"status {status}{_shown(body)}", _retry_after(response))
-        where = f"{response.request.method} {redacted(response.url)}"
-        if not 200 <= status < 300:
-            hint = _HINTS.get(status, "")
-            raise HttpError(f"{where} answered with status {status}{hint}{_shown(body)}", status)
-        try:
-            document = parse_json(body)
-        except ValueError as error:
-            raise _Transient(f"the answer is not JSON ({error}){_shown(body)}") from error
-        links = {name: link["url"] for name, link in response.links.items()}
-        return HttpAnswer(document, response.headers, links, response.url, _server_time(response, asked_at))
+
+def _checked(response: requests.Response, body: bytes, asked_at: datetime, shown: str) -> HttpAnswer:
+    """The answer of a response that says yes and holds JSON; `shown` is what an error may show of its body."""
+    status = response.status_code
+    if status in _TRANSIENT_STATUS:
+        raise _Transient(f"status {status}{shown}", _retry_after(response))
+    where = f"{response.request.method} {redacted(response.url)}"
+    if not 200 <= status < 300:
+        hint = _HINTS.get(status, "")
+        raise HttpError(f"{where} answered with status {status}{hint}{shown}", status)
+    try:
+        document = parse_json(body)
+    except ValueError as error:
+        raise _Transient(f"the answer is not JSON ({error}){shown}") from error
+    links = {name: link["url"] for name, link in response.links.items()}
+    return HttpAnswer(document, links, response.url, _server_time(response, asked_at))
 
 
 def shown_json(body: Any) -> str:

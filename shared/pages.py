@@ -6,11 +6,14 @@ Every connector's `update()` is this loop:
         for page in log_progress(pages):
             deliver(page)
             checkpoints.save(page)
+
+with `prefetch` where the source makes one wait: a database or an API, not a file. The loop stands in each connector,
+and not here, so that its reader sees the whole sync.
 """
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,14 +66,15 @@ def deliver(page: Page) -> None:
             # The record is sent to Fivetran at once: nothing is collected here.
             op.upsert(table, record, schema=schema)
         except (TypeError, ValueError, OverflowError, RecursionError) as refusal:
-            raise RecordError(f"{describe(page, record)} cannot be delivered: {refusal}") from refusal
+            where = describe(table, page.primary_key, record)
+            raise RecordError(f"{where} cannot be delivered: {refusal}") from refusal
         page.delivered += 1
 
 
-def describe(page: Page, record: Record) -> str:
-    """The record in words that name it and hold nothing but its key: values may be personal."""
-    keys = ", ".join(f"{column}={record.get(column)!r}" for column in page.primary_key)
-    return f"table {page.table}, record {keys or page.delivered + 1}"
+def describe(table: str, primary_key: Iterable[str], record: Mapping[str, Any]) -> str:
+    """A record in words that name it and hold nothing but its key: values may be personal."""
+    keys = ", ".join(f"{column}={record.get(column)!r}" for column in primary_key)
+    return f"table {table}, record {keys or 'without a key'}"
 
 
 @contextmanager
@@ -98,8 +102,8 @@ def prefetch(pages: Generator[Page, None, None]) -> Iterator[Iterator[Page]]:
 def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator[Page]:
     """Passes the pages on, logs rows per table at a steady pace, and once more at the end."""
     rows: Counter[str] = Counter()
-    started = due = time.monotonic()
-    due += every_seconds
+    started = time.monotonic()
+    due = started + every_seconds
     for number, page in enumerate(pages, start=1):
         memory_profiling.mark(f"page {number}, {page.table}: read")
         yield page
@@ -110,7 +114,7 @@ def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator
             log.info(
                 f"{page.table}: {rows[page.table]:,} rows so far; all tables: {rows.total():,}, {rate:,.0f} rows/s"
             )
-            due += every_seconds
+            due = time.monotonic() + every_seconds
     seconds = time.monotonic() - started
     changed = ", ".join(f"{table} {count:,}" for table, count in rows.items() if count)
     log.info(f"sync complete: {rows.total():,} rows in {seconds:.1f} s" + (f" ({changed})" if changed else ""))

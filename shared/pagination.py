@@ -34,7 +34,6 @@ class PageRequest:
 
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    json: Mapping[str, Any] = field(default_factory=dict)
     url: str = ""
     alone: bool = False
 
@@ -65,7 +64,7 @@ class Pagination:
     """
 
     total: str = ""
-    max_pages: int = 1_000_000
+    max_pages: int = 100_000
 
     def request(self, position: PagePosition) -> PageRequest:
         """What to ask for at a position."""
@@ -135,7 +134,7 @@ class LinkHeader(Pagination):
 
 @dataclass(frozen=True, kw_only=True)
 class Token(Pagination):
-    """The body holds a token for the next page, which goes back as `parameter` in the query, a header or the JSON body.
+    """The body holds a token for the next page, which goes back as `parameter` in the query or in a header.
 
     alone   the server refuses the endpoint's other parameters beside the token
     """
@@ -147,14 +146,12 @@ class Token(Pagination):
 
     def __post_init__(self) -> None:
         _required(next_token=self.next_token, parameter=self.parameter)
-        if self.place not in ("query", "header", "json"):
-            raise ValueError(f"a token goes in the query, a header or the json body, not in {self.place!r}")
+        if self.place not in ("query", "header"):
+            raise ValueError(f"a token goes in the query or in a header, not in {self.place!r}")
 
     def request(self, position: PagePosition) -> PageRequest:
         if position is None:
             return PageRequest()
-        if self.place == "json":
-            return PageRequest(json={self.parameter: position}, alone=self.alone)
         value = {self.parameter: str(position)}
         if self.place == "header":
             return PageRequest(headers=value, alone=self.alone)
@@ -250,7 +247,7 @@ def _is_last(pagination: Pagination, answer: Answer, rows: int, size: int) -> bo
 
 
 class PageGuard:
-    """Watches one walk through a list and refuses one that cannot be right; bounded in memory to 16 bytes a page.
+    """Watches one walk through a list and refuses one that cannot be right; about 100 bytes of memory a page.
 
     A next seen before at any distance, a page that repeats the one before it, and a list without an end are each a
     SourceError that names it.

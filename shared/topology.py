@@ -28,9 +28,9 @@ from fivetran_connector_sdk import Operations as op
 from shared.checkpoints import Checkpoints
 from shared.errors import RecordError, SourceError, holds_secret, redacted
 from shared.http_client import HttpAnswer, HttpClient, HttpError, shown_json
-from shared.pages import Page, Position, Record
+from shared.pages import Page, Position, Record, describe
 from shared.pagination import Answer, PageGuard, PagePosition, Pagination, at_path
-from shared.values import UNDECLARED, ColumnType, record_converter
+from shared.values import UNDECLARED, ColumnType, converter, record_converter
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 # What a server says to a position that it no longer knows.
@@ -45,14 +45,20 @@ class Cursor:
     """How a table is read incrementally: the records that changed since the last complete pass.
 
     field      the record's field that grows with every change
-    format     of that field, as for strftime; it must sort as text
-    parameter  the query parameter that asks for records changed at or since a time. "": the server has none, so the
-               list is read whole, its children are walked, and only the records changed since are sent
+    format     of that field, as for strptime; a time without an offset is taken for UTC
+    parameter  the query parameter that asks for records changed at or since a time. Children are then read only of
+               the records that changed: use it where a change of a child changes its parent. "": the list is read
+               whole, the children of every record are read, and only the records that changed since are sent
     """
 
     field: str
     format: str = "%Y-%m-%dT%H:%M:%SZ"
     parameter: str = ""
+
+    def moment(self, text: Any) -> datetime:
+        """The time that a value of the field says; raises ValueError or TypeError if it is not of the format."""
+        moment = datetime.strptime(text, self.format)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,11 @@ def _problems(table: Table, parent: Table | None) -> Iterator[str]:
     for column in (*table.primary_key, *([table.cursor.field] if table.cursor else [])):
         if column not in table.columns:
             yield f"table {table.name} declares no column {column}"
-    if table.cursor and not _sorts_as_text(table.cursor.format):
-        yield f"table {table.name}: times of the format {table.cursor.format} do not sort as text"
+    for column, type_ in table.columns.items():
+        try:
+            converter(type_)
+        except ValueError as problem:
+            yield f"table {table.name}, column {column}: {problem}"
     for name in _PLACEHOLDER.findall(table.path):
         if parent is None or name not in parent.columns:
             yield f"table {table.name}: no parent has the column {name} of its path {table.path}"
@@ -115,17 +124,6 @@ def _problems(table: Table, parent: Table | None) -> Iterator[str]:
             yield f"table {table.name} cannot take its column {column} from a parent's column {name}"
     for child in table.children:
         yield from _problems(child, table)
-
-
-def _sorts_as_text(format_: str) -> bool:
-    moments = [
-        datetime(2025, 12, 9, 23, 59, 58),
-        datetime(2026, 1, 10, 1, 2, 3),
-        datetime(2026, 2, 1),
-        datetime(2026, 10, 1),
-    ]
-    texts = [moment.strftime(format_) for moment in moments]
-    return texts == sorted(texts)
 
 
 def schema(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -154,12 +152,13 @@ def read_pages(client: HttpClient, tables: Sequence[Table], checkpoints: Checkpo
 
 @dataclass(frozen=True)
 class _Listed:
-    """A page of a list with the position that follows it and the rows of the list so far."""
+    """A page of a list with the position that follows it, the rows of the list so far, and its stated total."""
 
     answer: HttpAnswer
     records: list[dict[str, Any]]
     following: PagePosition
     rows: int
+    total: int | None
 
 
 class _Pass:
@@ -201,7 +200,9 @@ class _Pass:
         """Whether a record may be new: then its children may be older than their cursor, and are read whole."""
         since = self._since.get(table.name)
         changed = record.get(table.cursor.field) if table.cursor else None
-        return since is None or changed is None or changed >= since
+        if table.cursor is None or since is None or changed is None:
+            return True
+        return table.cursor.moment(changed) >= table.cursor.moment(since)
 
     def _resumed_list(self) -> Iterator[_Listed]:
         """The root's list from where it was interrupted; from its start, and said so, if the server refuses that."""
@@ -245,9 +246,7 @@ class _Pass:
             except ValueError as problem:
                 raise SourceError(f"{where}: {problem}") from problem
             guard.check(page, following, where)
-            if table is self._root:
-                self._total = total
-            yield _Listed(answer, records, following, rows)
+            yield _Listed(answer, records, following, rows, total)
             if following is None:
                 break
             position = following
@@ -277,22 +276,25 @@ class _Pass:
         """The records that changed since the pass before; the highest value of the cursor is kept on the way."""
         if (cursor := table.cursor) is None:
             return records
-        values = [value for record in records if (value := record.get(cursor.field)) is not None]
-        for value in values:
-            _check_cursor(value, cursor, table, where)
+        moments = [_moment(record, cursor, table, where) for record in records]
+        known = [self._highest[table.name]] if table.name in self._highest else []
+        values = [record[cursor.field] for record, moment in zip(records, moments, strict=True) if moment]
         if values:
-            self._highest[table.name] = max(*values, self._highest.get(table.name, ""))
-        since = "" if cursor.parameter else self._since.get(table.name, "")
-        return [record for record in records if (value := record.get(cursor.field)) is None or value >= since]
+            self._highest[table.name] = max([*known, *values], key=cursor.moment)
+        since = self._since.get(table.name)
+        if cursor.parameter or since is None:
+            return records
+        start = cursor.moment(since)
+        return [record for record, moment in zip(records, moments, strict=True) if moment is None or moment >= start]
 
     def _converted(self, table: Table, record: Record, where: str) -> Record:
-        key = ", ".join(f"{column}={record.get(column)!r}" for column in table.primary_key)
         if any(record.get(column) is None for column in table.primary_key):
-            raise RecordError(f"table {table.name}: {where} holds a record without its whole primary key ({key})")
+            described = describe(table.name, table.primary_key, record)
+            raise RecordError(f"{described}: {where} holds it without its whole primary key")
         try:
             converted: Record = self._converters[table.name](record)
         except ValueError as problem:
-            raise RecordError(f"table {table.name}, record {key}: {problem}") from problem
+            raise RecordError(f"{describe(table.name, table.primary_key, record)}: {problem}") from problem
         if converted[UNDECLARED] and table.name not in self._told:
             self._told.add(table.name)
             fields = ", ".join(sorted(converted[UNDECLARED]))
@@ -305,7 +307,7 @@ class _Pass:
             return {"declared": self._declared, "since": {**self._since, **self._reached()}}
         if holds_secret(str(listed.following)):
             return None  # the state is not encrypted: an interrupted pass starts again instead
-        under_way = {"at": listed.following, "rows": listed.rows, "total": self._total}
+        under_way = {"at": listed.following, "rows": listed.rows, "total": listed.total}
         return {
             "declared": self._declared,
             "since": self._since,
@@ -320,16 +322,18 @@ class _Pass:
         """
         reached = {}
         for table in self._root.family():
-            if table.cursor and table.name in self._highest:
-                started = (self._started - _CLOCK_GRAIN).strftime(table.cursor.format)
-                reached[table.name] = max(min(self._highest[table.name], started), self._since.get(table.name, ""))
+            if (cursor := table.cursor) and table.name in self._highest:
+                started = (self._started - _CLOCK_GRAIN).strftime(cursor.format)
+                earlier = min(self._highest[table.name], started, key=cursor.moment)
+                reached[table.name] = max(earlier, self._since.get(table.name, earlier), key=cursor.moment)
         return reached
 
 
-def _check_cursor(value: Any, cursor: Cursor, table: Table, where: str) -> None:
-    """Raises SourceError for a value that would not compare as text with the others."""
+def _moment(record: Record, cursor: Cursor, table: Table, where: str) -> datetime | None:
+    """When a record changed; raises SourceError for a value that is not of the cursor's format."""
+    value = record.get(cursor.field)
     try:
-        datetime.strptime(value, cursor.format)
+        return None if value is None else cursor.moment(value)
     except (TypeError, ValueError):
         raise SourceError(
             f"{where}: table {table.name} has {value!r} in its cursor field {cursor.field}, "

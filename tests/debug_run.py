@@ -13,9 +13,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.loading import CONNECTORS
 from tests.sources.interruption import Interruption
 
-CONNECTORS = Path(__file__).parents[1] / "connectors"
 TOOLS = Path(__file__).with_name("tools")
 BIN = Path(sys.executable).parent
 

@@ -16,20 +16,16 @@ NAMES = sorted(folder.name for folder in CONNECTORS.iterdir() if (folder / "conn
 
 def load_connector(name: str) -> ModuleType:
     """The module `connector` of connectors/NAME."""
-    return _load(name, "connector")
+    return load_module(name, "connector")
 
 
 def load_spec(name: str) -> ModuleType:
     """The module `service_spec` of connectors/NAME."""
-    return _load(name, "service_spec")
+    return load_module(name, "service_spec")
 
 
 def load_module(name: str, module: str) -> ModuleType:
-    """Another module of connectors/NAME."""
-    return _load(name, module)
-
-
-def _load(name: str, module: str) -> ModuleType:
+    """A module of connectors/NAME, loaded afresh."""
     folder = CONNECTORS / name
     own = {path.stem for path in folder.glob("*.py")}
     assert Path(shared.__path__[0]) == CONNECTORS.parent / "shared", "another package is called shared"

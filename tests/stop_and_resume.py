@@ -1,4 +1,4 @@
-"""Kills a sync at every operation and shows that the next one ends as if nothing had happened."""
+"""Kills a sync at operations all over it and shows that the next one ends as if nothing had happened."""
 
 from collections.abc import Iterable, Mapping
 from types import ModuleType

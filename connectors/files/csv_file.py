@@ -13,6 +13,8 @@ from shared.naming import delivered_name
 
 # A longer line is no line of a CSV file, but a file of another kind, or a quote that nobody closed.
 LONGEST_LINE = 16 * 1024 * 1024
+# Columns that Fivetran writes itself, as in a file that was exported from a destination.
+FIVETRANS_OWN = ("_fivetran_deleted", "_fivetran_id", "_fivetran_synced")
 _BOM = b"\xef\xbb\xbf"
 csv.field_size_limit(LONGEST_LINE)
 
@@ -141,7 +143,7 @@ def column_names(header: list[str]) -> list[str]:
     for place, title in enumerate(header, start=1):
         plain = delivered_name(title) or f"column_{place}"
         name = plain
-        while name in names or name in (FILE, LINE):
+        while name in names or name in (FILE, LINE) or name in FIVETRANS_OWN:
             counts[plain] += 1
             name = f"{plain}_{counts[plain] + 1}"
         names.append(name)

@@ -88,7 +88,10 @@ def _listed(path: Path, folder: Path) -> ListedFile:
         name.encode()
     except UnicodeEncodeError:
         raise SourceError(f"the name of {name!r} is no UTF-8 text: rename the file") from None
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     # Of the times of a file, the one that nobody can set: a copy may claim the date of its original, or any other.
     return ListedFile(stat.st_ctime_ns, name, stat.st_size, path)
 

@@ -10,13 +10,14 @@ The position of the stream in the state:
 
 import hashlib
 from collections.abc import Generator, Iterator
+from itertools import groupby
 from typing import Any
 
 from fivetran_connector_sdk import Logging as log
 from fivetran_connector_sdk import Operations as op
-from inventory import checksums, group_of, with_file
 
 from csv_file import Batch, CsvFile
+from inventory import Checksums, checksums, group_of, with_file
 from listing import ListedFile, settled_files
 from service_spec import FILE, LINE, Settings
 from shared.checkpoints import Checkpoints
@@ -34,19 +35,28 @@ def read_pages(settings: Settings, checkpoints: Checkpoints) -> Generator[Page, 
     interrupted = position.pop("open", None)
     files = settled_files(settings)
     before = [file for file in files if file.place <= tuple(position["upto"])]
-    for group, checksum in checksums(before).items():
-        if position["known"].get(group) != checksum:
-            again = [file for file in before if group_of(file) == group]
-            log.info(f"files that claim to be older came or went: {', '.join(file.name for file in again)} read again")
-            for file in again:
-                yield from _file_pages(settings, file, interrupted, position)
-            position = {**position, "known": {**position["known"], group: checksum}}
-            yield Page(settings.table, (), position)
-    position = {**position, "known": checksums(before)}
+    suspects = _suspects(before, position["known"])
+    if suspects and settings.primary_key:
+        # Which of two records with one key is delivered last must not change: everything behind is read again too.
+        before = before[: before.index(suspects[0])]
+        suspects = []
+    for group, files_again in groupby(sorted(suspects, key=group_of), key=group_of):
+        for file in files_again:
+            log.info(f"{file.name} is read again: files that claim to be older came or went")
+            yield from _file_pages(settings, file, interrupted, position)
+        position = {**position, "known": {**position["known"], group: checksums(before)[group]}}
+        yield Page(settings.table, (), position)
+    position = {**position, "upto": list(before[-1].place) if before else [0, ""], "known": checksums(before)}
     for file in files[len(before) :]:
         yield from _file_pages(settings, file, interrupted, position)
         position = {**position, "upto": list(file.place), "known": with_file(position["known"], file)}
         yield Page(settings.table, (), position)
+
+
+def _suspects(before: list[ListedFile], known: Checksums) -> list[ListedFile]:
+    """The files of every group that is not as it was delivered."""
+    now = checksums(before)
+    return [file for file in before if known.get(group_of(file)) != now[group_of(file)]]
 
 
 def _file_pages(

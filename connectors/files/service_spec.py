@@ -15,7 +15,8 @@ def _one_character(text: str) -> str | None:
 
 
 def _relative(pattern: str) -> str | None:
-    outside = Path(pattern).is_absolute() or ".." in Path(pattern).parts
+    path = Path(pattern)
+    outside = path.is_absolute() or ".." in path.parts or not path.parts
     return "expected a pattern below the folder, like *.csv or **/*.csv" if outside else None
 
 

@@ -32,7 +32,10 @@ _MOST_DIGITS = 38
 _TABLES = """
     SELECT n.nspname, c.relname, c.oid::bigint, c.relkind = 'p', row_security_active(c.oid),
         (SELECT string_agg(leaf.relid::oid::text, ' ' ORDER BY leaf.relid::oid) FROM pg_partition_tree(c.oid) AS leaf),
-        has_table_privilege(c.oid, 'SELECT')
+        CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE')
+            THEN format('USAGE ON SCHEMA %%I TO %%I', n.nspname, current_user)
+            WHEN NOT has_table_privilege(c.oid, 'SELECT')
+            THEN format('SELECT ON %%I.%%I TO %%I', n.nspname, c.relname, current_user) END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY (%(schemas)s) AND c.relkind IN ('r', 'p') AND NOT (
         c.relispartition AND EXISTS (
@@ -155,11 +158,9 @@ def read_catalog(connection: Any, schemas: Sequence[str]) -> Catalog:
         columns = _by_table(cursor, _COLUMNS, oids)
         keys = _by_table(cursor, _PRIMARY_KEYS, oids)
     left_out, tables = [], []
-    for schema, name, oid, is_partitioned, hides_rows, partitions, may_read in found:
-        if not may_read:
-            left_out.append(
-                f"table {schema}.{name} is left out: GRANT SELECT ON {schema}.{name} to this user to allow it"
-            )
+    for schema, name, oid, is_partitioned, hides_rows, partitions, lacks in found:
+        if lacks:
+            left_out.append(f"table {schema}.{name} is left out until this is run: GRANT {lacks}")
         elif oid not in columns:
             left_out.append(f"table {schema}.{name} is left out: it has no columns")
         else:

@@ -31,7 +31,7 @@ from catalog import Column, Table
 from service_spec import Settings
 from shared.checkpoints import Checkpoints
 from shared.errors import RecordError, SourceError, is_this_machine, unreachable
-from shared.pages import Page, Position
+from shared.pages import Page, Position, describe
 from shared.server_side_cursor import Row, read_batches
 
 _NOW = """
@@ -59,7 +59,13 @@ def connect(settings: Settings) -> Any:
             application_name="fivetran connector",
             # What a role or a database may have set otherwise, and values would arrive changed.
             options="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex"
-            " -c extra_float_digits=1 -c client_encoding=UTF8",
+            " -c extra_float_digits=1 -c client_encoding=UTF8"
+            # While a page is delivered the session is idle, and the cursor has to live on.
+            " -c idle_in_transaction_session_timeout=0",
+            # A connection that is gone without a word is noticed after a minute.
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
         )
     except psycopg2.OperationalError as error:
         reason = _first_line(error)
@@ -222,9 +228,9 @@ class _Reader:
 
     def _refuse(self, rows: list[Row], place: int, column: Column, wrong: Callable[[Any], bool]) -> None:
         row = next(row for row in rows if wrong(row[place]))
-        key = ", ".join(f"{self._names[at]}={row[at]!r}" for at in self._key)
+        described = describe(self._table.stream, self._table.primary_key, dict(zip(self._names, row, strict=True)))
         raise RecordError(
-            f"table {self._table.stream}, record {key}, column {column.name}: {row[place]!r} has no exact form in the "
+            f"{described}, column {column.name}: {row[place]!r} has no exact form in the "
             f"destination's type for {column.sql_type}: change the value in the source"
         )
 

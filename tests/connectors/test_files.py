@@ -131,8 +131,10 @@ class TestEveryRecordAsItIsWritten:
         }  # fmt: skip
 
     def test_header_names_that_look_alike_keep_their_columns_apart(self) -> None:
-        names = load_module("files", "csv_file").column_names(["a", "A", "a ", "", "_file", "a_2", "ID%"])
-        assert names == ["a", "a_2", "a_3", "column_4", "_file_2", "a_2_2", "id"]
+        names = load_module("files", "csv_file").column_names(
+            ["a", "A", "a ", "", "_file", "a_2", "ID%", "_fivetran_synced"]
+        )
+        assert names == ["a", "a_2", "a_3", "column_4", "_file_2", "a_2_2", "id", "_fivetran_synced_2"]
 
     def test_files_with_different_columns(self, folder: Folder) -> None:
         folder.write("a.csv", "x,y\n1,2\n")
@@ -228,6 +230,23 @@ class TestTheSecondSync:
         (folder.path / "7.csv").unlink()
         assert folder.sync(destination).upserts.get("records", 0) <= 2
         assert folder.sync(destination).upserts == {}
+
+    def test_a_neighbour_that_is_read_again_overwrites_nothing_newer(self, folder: Folder) -> None:
+        group_of = connector.read_pages.__globals__["group_of"]
+        listed = connector.list_files.__globals__["ListedFile"]
+        names = [f"{number}.csv" for number in range(2000)]
+        first = names[0]
+        other = next(
+            name for name in names[1:] if group_of(listed(0, name, 0, Path())) == group_of(listed(0, first, 0, Path()))
+        )
+        for name, value in ((first, "old"), (other, "x"), ("new.csv", "new")):
+            folder.write(name, f"id,v\n{'2' if value == 'x' else '1'},{value}\n")
+            time.sleep(0.02)
+        destination = Destination()
+        folder.sync(destination, primary_key="id")
+        (folder.path / other).unlink()
+        folder.sync(destination, primary_key="id")
+        assert {row["id"]: row["v"] for row in destination.table("records")} == {"1": "new", "2": "x"}
 
     def test_interrupted_while_older_files_are_read_it_ends_the_same(self, folder: Folder, tmp_path: Path) -> None:
         for number in range(6):

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -132,7 +133,20 @@ class TestTables:
         settings = {**database.configuration, "user": f"reader_{database.name}", "password": "reader"}
         sink = sync(connector, settings)
         assert sink.upserts == {"open": 1}
-        assert any("public.closed is left out" in warning and "GRANT SELECT" in warning for warning in sink.warnings)
+        grant = f"public.closed is left out until this is run: GRANT SELECT ON public.closed TO reader_{database.name}"
+        assert any(grant in warning for warning in sink.warnings)
+
+    def test_a_schema_we_may_not_enter_is_told_with_its_grant(self, database: Database) -> None:
+        reader = f"reader_{database.name}"
+        database.run(f"""
+            CREATE SCHEMA "Hidden"; CREATE TABLE "Hidden".h (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY);
+            CREATE ROLE {reader} LOGIN PASSWORD 'reader'; GRANT SELECT ON t, "Hidden".h TO {reader};
+            INSERT INTO t VALUES (1);
+        """)
+        settings = {**database.configuration, "user": reader, "password": "reader", "schemas": "public,Hidden"}
+        sink = sync(connector, settings)
+        assert sink.upserts == {"public.t": 1}
+        assert any(f'GRANT USAGE ON SCHEMA "Hidden" TO {reader}' in warning for warning in sink.warnings)
 
 
 class TestValuesArriveExactly:
@@ -340,6 +354,22 @@ class TestOddTables:
     def test_a_role_that_shortens_floats_changes_nothing(self, database: Database) -> None:
         database.run(f"ALTER DATABASE {database.name} SET extra_float_digits = -5")
         assert column(database, "float8", "0.1::float8 + 0.2::float8") == ("double", "0.30000000000000004")
+
+    def test_a_session_that_waits_for_the_destination_is_not_ended(self, database: Database) -> None:
+        database.run(f"""
+            CREATE TABLE t (id int PRIMARY KEY, v text);
+            INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 80) n;
+            ALTER DATABASE {database.name} SET idle_in_transaction_session_timeout = 100;
+        """)
+        deliver = connector.deliver
+
+        def slowly(page: Any) -> None:
+            time.sleep(0.3)
+            deliver(page)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(connector, "deliver", slowly)
+            assert sync(connector, database.configuration).upserts == {"t": 80}
 
     def test_a_database_in_another_encoding(self, postgres: PostgresServer) -> None:
         name = next(names)

@@ -48,9 +48,8 @@ class TestToken:
     def test_only_an_absent_next_ends_the_list(self, body: dict[str, Any]) -> None:
         assert self.token.next(None, answer([1], **body), 1) is None
 
-    def test_token_may_go_in_a_header_or_the_body(self) -> None:
+    def test_token_may_go_in_a_header(self) -> None:
         assert Token(next_token="n", parameter="X-Next", place="header").request("a").headers == {"X-Next": "a"}
-        assert Token(next_token="n", parameter="cursor", place="json").request("a").json == {"cursor": "a"}
 
     def test_a_next_of_another_shape_is_refused(self) -> None:
         with pytest.raises(ValueError, match="stated as a dict"):

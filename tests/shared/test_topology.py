@@ -119,7 +119,9 @@ class TestAnUnexpectedShapeIsAnErrorWithTheAddress:
 
     def test_a_record_without_its_key_is_named(self, server: FaultyServer) -> None:
         server.script("/items", [Answer({"data": [{"name": "x"}]})])
-        with pytest.raises(RecordError, match="table items: .*/items holds a record without its whole primary key"):
+        with pytest.raises(
+            RecordError, match="table items, record id=None: .*/items holds it without its whole primary key"
+        ):
             sync(connector(server, items()), {})
 
     def test_a_value_that_does_not_fit_names_table_key_and_column(self, server: FaultyServer) -> None:
@@ -195,6 +197,23 @@ class TestIncremental:
         server.script("/items", [Answer({"data": [{"id": 1, "changed": "2026-12-31"}, {"id": 2, "changed": value}]})])
         with pytest.raises(SourceError, match="in its cursor field changed, which is not of its format"):
             sync(connector(server, items(cursor=self.since)), {})
+
+    @pytest.mark.parametrize(
+        ("format_", "old", "new"),
+        [
+            ("%Y-%m-%dT%H:%M:%S.%fZ", "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.55Z"),
+            ("%d.%m.%Y", "31.01.2026", "01.02.2026"),
+            ("%Y-%m-%dT%H:%M:%S%z", "2026-01-01T09:00:00+02:00", "2026-01-01T08:30:00+01:00"),
+        ],
+    )
+    def test_cursors_compare_as_times_not_as_text(self, server: FaultyServer, format_: str, old: str, new: str) -> None:
+        cursor = Cursor(field="changed", format=format_)
+        records = [[{"id": 1, "changed": old}], [{"id": 1, "changed": old}, {"id": 2, "changed": new}]]
+        server.script("/items", [Answer({"data": page}) for page in records])
+        destination = Destination()
+        for _ in records:
+            sync(connector(server, items(cursor=cursor)), {}, destination)
+        assert len(destination.table("items")) == 2
 
     def test_a_cursor_of_another_format_is_named(self, server: FaultyServer) -> None:
         server.script("/items", [Answer({"data": [{"id": 1, "changed": "01.02.2026"}]})])
@@ -345,7 +364,7 @@ class TestDeclarationsThatCannotWorkAreRefused:
             (lambda: [table("t", "/t", ("id",), {})], "table t declares no column id"),
             (lambda: [items(cursor=Cursor(field="when"))], "table items declares no column when"),
             (lambda: [table("t", "/x/{id}", ("id",), {"id": "LONG"})], "no parent has the column id"),
-            (lambda: [items(cursor=Cursor(field="changed", format="%d.%m.%Y"))], "do not sort as text"),
+            (lambda: [table("t", "/t", ("id",), {"id": "INTEGER"})], "table t, column id: 'INTEGER' is no type"),
             (lambda: [items(inherit={"id": "id"})], "cannot take its column id from a parent's column id"),
             (
                 lambda: [items(children=(table("t", "/x/{no}", ("id",), {"id": "LONG"}),))],

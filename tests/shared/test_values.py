@@ -114,8 +114,9 @@ class TestIsRefusedInsteadOfChanged:
             record_converter({"value": column_type})({"value": value})
 
     def test_a_type_that_does_not_exist_fails_at_once(self) -> None:
-        with pytest.raises(KeyError):
-            converter("NUMBER")
+        for unknown in ("NUMBER", "FLOAT", "DECIMAL", {"type": "DECIMAL"}):
+            with pytest.raises(ValueError, match="is no type: there are BOOLEAN, SHORT, INT"):
+                converter(unknown)
 
 
 class TestRecord:
@@ -130,6 +131,10 @@ class TestRecord:
             deep = [deep]
         with pytest.raises(ValueError, match="column .*: is nested too deeply"):
             record_converter(columns)({"deep": deep})
+
+    def test_an_undeclared_field_that_cannot_arrive_names_its_column(self) -> None:
+        with pytest.raises(ValueError, match="column _undeclared: holds a NUL"):
+            record_converter({"id": "LONG"})({"id": 1, "x": "a\0b"})
 
     def test_a_missing_field_is_null(self) -> None:
         assert record_converter({"id": "LONG", "name": "STRING"})({"id": 1})["name"] is None
