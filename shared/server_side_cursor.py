@@ -13,7 +13,7 @@ Row = tuple[Any, ...]
 
 # Of one fetch. The first is small, as nothing is known of the rows' width yet; from then on as many rows are fetched as
 # fill a page at the width seen last. So rows that are suddenly wider cost at most MOST_ROWS of them in memory, once.
-FIRST_ROWS = 100
+FIRST_ROWS = 10
 MOST_ROWS = 1_000
 
 
