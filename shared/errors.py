@@ -10,8 +10,8 @@ from fivetran_connector_sdk import Operations as op
 
 # Parameters of an address that are secrets. A page's token is none: it has to be saved and shown.
 _SECRET_PARAMETER = re.compile(
-    r"((?:^|&)(?:[^=&]*(?:api_?key|secret|passw|pwd|auth|signature|session|jwt|access_?token)[^=&]*|key|token|sid|sig)=)"
-    r"[^&]*",
+    r"((?:^|&)(?:[^=&]*(?:api[-_]?key|secret|passw|pwd|auth|signature|session|jwt|credential|hmac|bearer"
+    r"|(?:access|refresh|id)[-_]?token)[^=&]*|key|token|sid|sig)=)[^&]*",
     re.IGNORECASE,
 )
 
@@ -86,7 +86,7 @@ def is_this_machine(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host.startswith("/")  # a folder of Unix sockets
+        return host.startswith("/") and "," not in host  # a folder of Unix sockets, and no further hosts
 
 
 def unreachable(what: str, host: str, cause: str) -> SourceError:

@@ -166,7 +166,7 @@ class Offset(Pagination):
     """The request says how many rows to skip: ?offset=100&limit=50.
 
     Steps by the rows received: a server may cap its pages below `size` without saying so. Ends on an empty page, or
-    when the stated total is reached by a page that is not full.
+    when the stated total is reached on a page behind the first.
     """
 
     offset: str = "offset"
@@ -183,7 +183,7 @@ class Offset(Pagination):
         return PageRequest(params={self.offset: str(position or 0), **limit})
 
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
-        return None if _is_last(self, answer, rows, self.size) else int(position or 0) + len(answer.records)
+        return None if _is_last(self, answer, rows) else int(position or 0) + len(answer.records)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,14 +218,14 @@ class PageNumber(Pagination):
             and (pages > number - self.first or not answer.records)
         ):
             return None if number >= pages - 1 + self.first else number + 1
-        return None if _is_last(self, answer, rows, self.size) else number + 1
+        return None if _is_last(self, answer, rows) else number + 1
 
 
 def _stated(value: Any) -> PagePosition:
     """A next that the server states. Only a missing, null or empty one ends the list: a token 0 is a token."""
-    if value is None or value == "" or isinstance(value, bool):
+    if value is None or value == "" or value is False:
         return None
-    if not isinstance(value, str | int):
+    if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"the next page is stated as a {type(value).__name__}: expected text or a whole number")
     return value
 
@@ -236,14 +236,13 @@ def _link(answer: Answer, value: Any) -> PagePosition:
     return None if link is None else urljoin(answer.url, str(link))
 
 
-def _is_last(pagination: Pagination, answer: Answer, rows: int, size: int) -> bool:
+def _is_last(pagination: Pagination, answer: Answer, rows: int) -> bool:
     """Whether a list that states no next has ended: on an empty page, or where its stated total is reached.
 
-    A total below the rows received is wrong, and one that a full page reaches may be the page's own count: neither ends
-    the list, the next page shows.
+    A total that is no more than the first page holds may be that page's own count: then the next page shows.
     """
-    is_full = len(answer.records) >= size
-    return not answer.records or (rows == pagination.stated_total(answer) and not is_full)
+    is_first = rows == len(answer.records)
+    return not answer.records or (rows == pagination.stated_total(answer) and not is_first)
 
 
 class PageGuard:

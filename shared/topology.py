@@ -34,7 +34,7 @@ from shared.values import UNDECLARED, ColumnType, converter, record_converter
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 # What a server says to a position that it no longer knows.
-_POSITION_REFUSED = frozenset({400, 404, 410, 422})
+_POSITION_REFUSED = frozenset({400, 401, 403, 404, 410, 422})
 _NOT_YET = datetime.max.replace(tzinfo=UTC)
 # The server's clock is read from a header of whole seconds.
 _CLOCK_GRAIN = timedelta(seconds=1)
@@ -182,19 +182,20 @@ class _Pass:
         root = self._root
         for listed in self._resumed_list():
             yield self._page(root, listed)
-            yield from self._child_pages(root, listed.records)
+            yield from self._child_pages(root, listed.records, may_be_new=False)
             yield Page(root.name, (), position=self._position(listed), stream=root.name)
 
-    def _child_pages(self, parent: Table, records: list[Record]) -> Iterator[Page]:
-        """The children of each record, and theirs, depth first."""
+    def _child_pages(self, parent: Table, records: list[Record], may_be_new: bool) -> Iterator[Page]:
+        """The children of each record, and theirs, depth first; whole below a record that may be new."""
         for record in records:
+            whole = may_be_new or self._has_changed(parent, record)
             for table in parent.children:
                 path = _child_path(table, parent, record)
                 taken = {column: record.get(name) for column, name in table.inherit.items()}
-                for listed in self._list(table, path, incremental=not self._has_changed(parent, record)):
+                for listed in self._list(table, path, incremental=not whole):
                     listed = replace(listed, records=[{**child, **taken} for child in listed.records])
-                    yield self._page(table, listed)
-                    yield from self._child_pages(table, listed.records)
+                    yield self._page(table, listed, whole)
+                    yield from self._child_pages(table, listed.records, whole)
 
     def _has_changed(self, table: Table, record: Record) -> bool:
         """Whether a record may be new: then its children may be older than their cursor, and are read whole."""
@@ -264,10 +265,11 @@ class _Pass:
             self._started = answer.asked_at
         return answer
 
-    def _page(self, table: Table, listed: _Listed) -> Page:
-        """The list's page as it is delivered: its changed records, each as it arrives exactly."""
+    def _page(self, table: Table, listed: _Listed, whole: bool = False) -> Page:
+        """The list's page as it is delivered: its changed records, or the `whole` of them, as they arrive exactly."""
         where = redacted(listed.answer.url)
         changed = self._changed(table, listed.records, where)
+        changed = listed.records if whole else changed
         return Page(
             table.name, [self._converted(table, record, where) for record in changed], primary_key=table.primary_key
         )

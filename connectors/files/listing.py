@@ -76,22 +76,25 @@ def _walk(folder: Path, pattern: Sequence[str], warn: bool) -> Iterator[ListedFi
                 op.warning(f"{Path(root, name)} is a link to a folder, which is not followed: its files are not read")
         for name in names:
             path = Path(root, name)
-            if _matches((*above, name), pattern) and path.is_file():
-                yield _listed(path, folder)
+            if _matches((*above, name), pattern) and (file := _listed(path, folder)):
+                yield file
 
 
-def _listed(path: Path, folder: Path) -> ListedFile:
-    if not path.resolve().is_relative_to(folder):
+def _listed(path: Path, folder: Path) -> ListedFile | None:
+    """The file; None for what is none, such as a pipe."""
+    try:
+        if not path.is_file():
+            return None
+        stat, real = path.stat(), path.resolve()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    if not real.is_relative_to(folder):
         raise SourceError(f"{path} is a link to a file outside of the setting folder: remove it, or name its folder")
     name = path.relative_to(folder).as_posix()
     try:
         name.encode()
     except UnicodeEncodeError:
         raise SourceError(f"the name of {name!r} is no UTF-8 text: rename the file") from None
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     # Of the times of a file, the one that nobody can set: a copy may claim the date of its original, or any other.
     return ListedFile(stat.st_ctime_ns, name, stat.st_size, path)
 

@@ -40,15 +40,18 @@ def read_pages(settings: Settings, checkpoints: Checkpoints) -> Generator[Page, 
         # Which of two records with one key is delivered last must not change: everything behind is read again too.
         before = before[: before.index(suspects[0])]
         suspects = []
+    now = checksums(before)
     for group, files_again in groupby(sorted(suspects, key=group_of), key=group_of):
         for file in files_again:
             log.info(f"{file.name} is read again: files that claim to be older came or went")
             yield from _file_pages(settings, file, interrupted, position)
-        position = {**position, "known": {**position["known"], group: checksums(before)[group]}}
+        position = {**position, "known": {**position["known"], group: now[group]}}
         yield Page(settings.table, (), position)
-    position = {**position, "upto": list(before[-1].place) if before else [0, ""], "known": checksums(before)}
+    position = {**position, "upto": list(before[-1].place) if before else [0, ""], "known": now}
     for file in files[len(before) :]:
         yield from _file_pages(settings, file, interrupted, position)
+        if settings.primary_key:
+            interrupted = None  # its first records came before this file's: they have to be sent once more
         position = {**position, "upto": list(file.place), "known": with_file(position["known"], file)}
         yield Page(settings.table, (), position)
 

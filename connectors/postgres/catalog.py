@@ -47,7 +47,8 @@ _TABLES = """
     ORDER BY n.nspname, c.relname
 """
 # A domain is read as the type below it, however deep. The last column is what else decides on the value of a row that
-# nobody writes: the number of the column, the names of an enum, the expression of a generated column.
+# nobody writes: the number of the column, the parts of its type with the labels of enums, the expression of a generated
+# column.
 _COLUMNS = """
     WITH RECURSIVE base (attrelid, attnum, attname, attgenerated, typid, typmod) AS (
         SELECT attrelid, attnum, attname, attgenerated, atttypid, atttypmod FROM pg_attribute
@@ -56,22 +57,46 @@ _COLUMNS = """
         SELECT b.attrelid, b.attnum, b.attname, b.attgenerated, t.typbasetype, t.typtypmod
         FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
     )
-    SELECT b.attrelid::bigint, b.attname, t.typname, b.typmod, format_type(t.oid, b.typmod), concat_ws(' ', b.attnum,
-        (SELECT string_agg(quote_literal(enumlabel), ' ' ORDER BY e.oid) FROM pg_enum e WHERE e.enumtypid = t.oid),
+    SELECT b.attrelid::bigint, b.attname, t.typname, b.typmod, format_type(t.oid, b.typmod), n.nspname,
+        concat_ws(' ', b.attnum, CASE WHEN t.typtype <> 'b' OR element.typtype <> 'b' THEN (
+            WITH RECURSIVE part (oid, typelem, typbasetype, typrelid) AS (
+                SELECT t.oid, t.typelem, t.typbasetype, t.typrelid
+                UNION
+                SELECT inner_type.oid, inner_type.typelem, inner_type.typbasetype, inner_type.typrelid
+                FROM part JOIN pg_type inner_type ON inner_type.oid IN (part.typelem, part.typbasetype)
+                    OR inner_type.oid IN (SELECT rngsubtype FROM pg_range WHERE part.oid IN (rngtypid, rngmultitypid))
+                    OR inner_type.oid IN (
+                        SELECT atttypid FROM pg_attribute
+                        WHERE attrelid = part.typrelid AND attnum > 0 AND NOT attisdropped AND part.typrelid <> 0
+                    )
+            )
+            SELECT string_agg(concat_ws(' ', part.oid,
+                (SELECT string_agg(quote_literal(enumlabel), ' ' ORDER BY e.oid)
+                 FROM pg_enum e WHERE enumtypid = part.oid),
+                (SELECT string_agg(attnum::text, ' ' ORDER BY attnum) FROM pg_attribute
+                 WHERE attrelid = part.typrelid AND part.typrelid <> 0 AND attnum > 0 AND NOT attisdropped)
+            ), ' ' ORDER BY part.oid) FROM part
+        ) END,
         CASE WHEN b.attgenerated <> '' THEN (
             SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = b.attrelid AND adnum = b.attnum
         ) END)
-    FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype <> 'd'
+    FROM base b JOIN pg_type t ON t.oid = b.typid JOIN pg_namespace n ON n.oid = t.typnamespace
+    LEFT JOIN pg_type element ON element.oid = t.typelem
+    WHERE t.typtype <> 'd'
     ORDER BY b.attrelid, b.attnum
 """
 _PRIMARY_KEYS = """
     SELECT i.indrelid::bigint, a.attname
     FROM pg_index i
-    CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+    CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, place)
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
     WHERE i.indisprimary AND i.indrelid = ANY (%(oids)s::oid[])
     ORDER BY i.indrelid, k.place
 """
+
+
+def _fingerprint(value: Any) -> str:
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -79,11 +104,13 @@ class Column:
     """A column, its Fivetran type, and whether it is read as its text form.
 
     sql_type   its type as PostgreSQL writes it
+    namespace  the schema of its type, where its operators are
     definition what its value depends on beside what was written
     """
 
     name: str
     sql_type: str
+    namespace: str
     type: ColumnType
     as_text: bool
     definition: str
@@ -116,7 +143,7 @@ class Table:
 
     @property
     def stream(self) -> str:
-        return f"{self.schema}.{self.name}"
+        return ".".join(f'"{part}"' if "." in part else part for part in (self.schema, self.name))
 
     @property
     def occurrence(self) -> str:
@@ -131,8 +158,13 @@ class Table:
         """A fingerprint of what must stay the same for a saved position to hold: all that decides which rows there are
         and what they say, beside what is written into them."""
         columns = [(column.name, column.sql_type, column.definition) for column in self.columns]
-        deciding = (self.oid, self.partitions, columns, self.primary_key)
-        return hashlib.blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
+        deciding = (self.oid, self.hides_rows, columns, self.primary_key)
+        return _fingerprint(deciding)
+
+    @property
+    def parts(self) -> str:
+        """A fingerprint of the table's partitions."""
+        return _fingerprint(self.partitions)
 
 
 @dataclass(frozen=True)
@@ -179,11 +211,11 @@ def _by_table(cursor: Any, query: str, oids: list[int]) -> dict[int, list[tuple[
     return grouped
 
 
-def _column(name: str, base_type: str, modifier: int, sql_type: str, definition: str) -> Column:
+def _column(name: str, base_type: str, modifier: int, sql_type: str, namespace: str, definition: str) -> Column:
     if base_type == "numeric":
-        return Column(name, sql_type, _numeric(modifier), as_text=True, definition=definition)
+        return Column(name, sql_type, namespace, _numeric(modifier), as_text=True, definition=definition)
     as_text = base_type not in _TYPES and base_type not in _TEXT_TYPES
-    return Column(name, sql_type, _TYPES.get(base_type, "STRING"), as_text, definition)
+    return Column(name, sql_type, namespace, _TYPES.get(base_type, "STRING"), as_text, definition)
 
 
 def _numeric(modifier: int) -> ColumnType:

@@ -9,6 +9,7 @@ server that was started anew, as after a restore or a failover transactions may 
 The position of a table's stream in the state:
 
     {"shape": "a1b2…", "server": "c3d4…",     what must be unchanged for the rest to hold
+     "parts": "e5f6…",                        the partitions; with others, rows may be there that nobody wrote
      "since": 7310,                           transactions before this one are delivered
      "pass": {"after": ["7", "1"], "since": 7544}}   the pass under way: the last key, and what `since` becomes
 """
@@ -60,6 +61,8 @@ def connect(settings: Settings) -> Any:
             # What a role or a database may have set otherwise, and values would arrive changed.
             options="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex"
             " -c extra_float_digits=1 -c client_encoding=UTF8"
+            # And what decides how names and types are written and found: all of ours are written in full.
+            " -c search_path=pg_catalog -c quote_all_identifiers=off"
             # While a page is delivered the session is idle, and the cursor has to live on.
             " -c idle_in_transaction_session_timeout=0",
             # A connection that is gone without a word is noticed after a minute.
@@ -105,11 +108,14 @@ def told(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Pass:
-    """What a pass reads: rows written since a transaction, after a key. None means from the beginning."""
+    """What a pass reads: rows written since a transaction, after a key. None means from the beginning.
+
+    `next_since` is where the pass behind it begins.
+    """
 
     since: int | None
     after: list[str] | None
-    next_since: int
+    next_since: int | None
 
 
 class _Reader:
@@ -124,15 +130,18 @@ class _Reader:
         """The table's pages in key order; a table without a key is delivered whole, after a truncate."""
         now, server = self._now()
         kept = {"shape": f"{self._schema or ''} {self._table.shape}", "server": server}
-        if not self._table.primary_key:
-            yield from self._whole(kept)
-            return
-        going = _going_on(position, kept, now)
-        if self._table.hides_rows:  # a policy may show rows that were written long ago
+        parts = {"parts": self._table.parts}
+        if self._table.hides_rows:
             op.warning(
                 f"row-level security hides rows of table {self._table.stream} from this user: BYPASSRLS shows them"
             )
+        if not self._table.primary_key:
+            yield from self._whole(kept)
+            return
+        going = _going_on(position, kept, parts, now)
+        if self._table.hides_rows:  # a policy may show rows that were written long ago
             going = replace(going, since=None)
+        kept |= parts
         for rows in self._batches(going):
             self._check(rows)
             after = [_text(rows[-1][place]) for place in self._key]
@@ -142,12 +151,14 @@ class _Reader:
 
     def _batches(self, going: _Pass) -> Iterator[list[Row]]:
         """The rows of a pass; from the table's beginning, and said so, where the server cannot go on after the key."""
+        self._find_operators()
         batches = read_batches(self._connection, self._query(going), page_bytes=self._page_bytes)
         if going.after is not None:
             try:
                 first = next(batches, None)
             except (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError) as error:
                 self._connection.rollback()
+                self._find_operators()
                 what = f"table {self._table.stream} is read from its beginning: its key cannot be compared"
                 op.warning(f"{what} ({_first_line(error)})")
                 batches = read_batches(
@@ -156,6 +167,14 @@ class _Reader:
             else:
                 batches = chain([first] if first else [], batches)
         yield from batches
+
+    def _find_operators(self) -> None:
+        """Makes the key compare by its types' own operators, in the schemas that their extensions are in."""
+        namespaces = dict.fromkeys(["pg_catalog", *(self._table.columns[place].namespace for place in self._key)])
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                sql.SQL("SET LOCAL search_path TO {}").format(sql.SQL(", ").join(map(sql.Identifier, namespaces)))
+            )
 
     def _whole(self, kept: Position) -> Iterator[Page]:
         """Every row, with its number among the rows equal to it, so that Fivetran keeps them apart."""
@@ -235,16 +254,19 @@ class _Reader:
         )
 
 
-def _going_on(position: Position | None, kept: Position, now: int) -> _Pass:
-    """The pass that a saved position asks for: from the beginning if the table or the cluster is another by now."""
+def _going_on(position: Position | None, kept: Position, parts: Position, now: int) -> _Pass:
+    """The pass that a saved position asks for: from the beginning if the table or the server is another by now."""
     if not position or any(position.get(name) != value for name, value in kept.items()):
         return _Pass(None, None, now)
     since = position["since"]
     if since is not None and not 0 <= now - since < _COMPARABLE:
         since = None
+    has_other_parts = position.get("parts") != parts["parts"]
     under_way = position.get("pass")
     if under_way is None:
-        return _Pass(since, None, now)
+        return _Pass(None if has_other_parts else since, None, now)
+    if has_other_parts:  # the pass is finished, for its progress, and then all is read once more
+        return _Pass(None, under_way["after"], None)
     return _Pass(since, under_way["after"], under_way["since"])
 
 

@@ -248,6 +248,20 @@ class TestTheSecondSync:
         folder.sync(destination, primary_key="id")
         assert {row["id"]: row["v"] for row in destination.table("records")} == {"1": "new", "2": "x"}
 
+    def test_a_file_that_comes_before_the_interrupted_one_overwrites_nothing_newer(
+        self, folder: Folder, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        elsewhere = Folder(tmp_path_factory.mktemp("elsewhere"))
+        elsewhere.write("old/x.csv", "id,v\n1,oldest\n")
+        time.sleep(0.02)
+        folder.write("c.csv", "id,v\n1,newest\n" + "".join(f"{n},{'x' * 50}\n" for n in range(2, 900)))
+        settings = {**folder.configuration, "pattern": "**/*.csv", "primary_key": "id"}
+        killed = sync(connector, settings, stop_at=700)
+        assert "open" in killed.destination.committed["streams"]["records"]
+        (elsewhere.path / "old").rename(folder.path / "old")
+        sync(connector, settings, killed.destination)
+        assert next(row["v"] for row in killed.destination.table("records") if row["id"] == "1") == "newest"
+
     def test_interrupted_while_older_files_are_read_it_ends_the_same(self, folder: Folder, tmp_path: Path) -> None:
         for number in range(6):
             folder.write(f"old/{number}.csv", "n\n" + "x\n" * 50)

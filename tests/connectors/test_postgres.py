@@ -241,6 +241,49 @@ class TestWhatTransactionsCannotShow:
             "ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (10) TO (20)",
         )
 
+    @pytest.mark.parametrize("type_", ["mood[]", "moods", "pair", "mood_range"])
+    def test_a_label_of_an_enum_inside_another_type(self, database: Database, type_: str) -> None:
+        values = {"mood[]": "'{a}'", "moods": "'{a}'", "pair": "'(1,a)'", "mood_range": "'[a,b]'"}
+        self.check(
+            database,
+            "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE DOMAIN moods AS mood[]; CREATE TYPE pair AS (n int, m mood);"
+            f"CREATE TYPE mood_range AS RANGE (subtype = mood); CREATE TABLE t (id int PRIMARY KEY, m {type_});"
+            f"INSERT INTO t VALUES (1, {values[type_]})",
+            "ALTER TYPE mood RENAME VALUE 'a' TO 'z'",
+        )
+
+    def test_rows_hidden_before_arrive_when_the_user_may_see_them(self, database: Database) -> None:
+        reader = f"reader_{database.name}"
+        database.run(f"""
+            CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2);
+            ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (id = 1);
+            CREATE ROLE {reader} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {reader};
+        """)
+        settings, destination = {**database.configuration, "user": reader, "password": "reader"}, Destination()
+        sync(connector, settings, destination)
+        database.run(f"ALTER ROLE {reader} BYPASSRLS")
+        sync(connector, settings, destination)
+        assert len(destination.table("t")) == 2
+
+    def test_partitions_that_come_during_a_pass_do_not_cost_its_progress(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+            CREATE TABLE t0 PARTITION OF t FOR VALUES FROM (0) TO (1000);
+            INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(100, 400) n;
+        """)
+        destination = Destination()
+        for number in range(1, 7):
+            sync(connector, database.configuration, destination, stop_at=100)
+            low = number * 1000
+            database.run(f"CREATE TABLE t{number} PARTITION OF t FOR VALUES FROM ({low}) TO ({low + 1000})")
+        database.run(
+            "CREATE TABLE late (LIKE t); INSERT INTO late VALUES (-5, 'x'); ALTER TABLE late ADD PRIMARY KEY (id)"
+        )
+        database.run("ALTER TABLE t ATTACH PARTITION late FOR VALUES FROM (-10) TO (0)")
+        for _ in range(3):
+            sync(connector, database.configuration, destination)
+        assert destination.contents() == sync(connector, database.configuration).destination.contents()
+
     def test_a_column_dropped_and_added_again(self, database: Database) -> None:
         self.check(
             database,
@@ -338,6 +381,35 @@ class TestOddTables:
         """)
         assert sync(connector, {**database.configuration, "schemas": "archive"}).upserts == {"t1": 1}
         assert sync(connector, {**database.configuration, "schemas": "archive,public"}).upserts == {"public.t": 1}
+
+    def test_columns_that_a_key_only_includes_are_no_part_of_it(self, database: Database) -> None:
+        database.run("CREATE TABLE t (id int, v json, PRIMARY KEY (id) INCLUDE (v)); INSERT INTO t VALUES (1, '1')")
+        destination = Destination()
+        sync(connector, database.configuration, destination)
+        database.run("UPDATE t SET v = '2'")
+        sync(connector, database.configuration, destination)
+        assert [(row["id"], row["v"]) for row in destination.table("t")] == [("1", "2")]
+
+    def test_a_key_of_an_extension_in_a_schema_of_its_own_compares_as_the_extension_says(
+        self, database: Database
+    ) -> None:
+        database.run("""
+            CREATE SCHEMA extensions; CREATE EXTENSION citext SCHEMA extensions;
+            CREATE TABLE t (k extensions.citext, n int, wide text, PRIMARY KEY (k, n));
+            INSERT INTO t SELECT CASE WHEN n % 2 = 0 THEN 'k' ELSE 'K' END || n / 3, n, repeat('x', 1000)
+            FROM generate_series(1, 60) n;
+        """)
+        assert stop_and_resume.check(connector, database.configuration) > 50
+
+    def test_a_keyless_table_under_row_level_security_is_told_too(self, database: Database) -> None:
+        reader = f"reader_{database.name}"
+        database.run(f"""
+            CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2);
+            ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (a = 1);
+            CREATE ROLE {reader} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {reader};
+        """)
+        sink = sync(connector, {**database.configuration, "user": reader, "password": "reader"})
+        assert any("row-level security hides rows of table public.t" in warning for warning in sink.warnings)
 
     @pytest.mark.parametrize(
         ("type_", "values"),

@@ -268,6 +268,30 @@ class TestParentsAndChildren:
         sync(connector(server, parent), {})
         assert server.unexpected == []
 
+    @pytest.mark.parametrize("parameter", ["", "since"])
+    def test_old_descendants_of_a_new_record_arrive(self, server: FaultyServer, parameter: str) -> None:
+        cursor = Cursor(field="changed", format=CHANGED, parameter=parameter)
+        columns = {"id": "LONG", "changed": "STRING"}
+        grandchild = table("grains", "/parts/{id}/grains", ("id",), columns, cursor=cursor)
+        child = table("parts", "/items/{id}/parts", ("id",), columns, cursor=cursor, children=(grandchild,))
+        tree = connector(server, items(cursor=Cursor(field="changed", format=CHANGED), children=(child,)))
+
+        def old_only_if_asked_whole(request: Any) -> Step:
+            number = int(request.path.split("/")[2])
+            date = "2026-01-05" if number == 1 else "2025-01-01"
+            known = [{"id": number, "changed": date}] if date >= request.query.get("since", "") else []
+            return Answer({"data": known})
+
+        for path in ("/items/1/parts", "/items/2/parts", "/parts/1/grains", "/parts/2/grains"):
+            server.script(path, [old_only_if_asked_whole], repeat=True)
+        destination = Destination()
+        for records in ([1], [1, 2]):
+            dated = [{"id": number, "changed": f"2026-01-0{4 + number}"} for number in records]
+            server.script("/items", [Answer({"data": dated})])
+            sync(tree, {}, destination)
+        assert sorted(row["id"] for row in destination.table("parts")) == ["1", "2"]
+        assert sorted(row["id"] for row in destination.table("grains")) == ["1", "2"]
+
     def test_a_child_takes_what_it_lacks_from_its_parents(self, server: FaultyServer) -> None:
         grandchild = table(
             "grains", "/items/{item}/parts/{part}", ("item", "part", "grain"),
