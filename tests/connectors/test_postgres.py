@@ -41,6 +41,14 @@ class Database:
         with self._connection.cursor() as cursor:
             cursor.execute(statements)
 
+    def as_reader(self, *grants: str) -> dict[str, str]:
+        """The configuration of a new role, `reader`, that has these grants and no others."""
+        self.reader = f"reader_{self.name}"
+        self.run(f"CREATE ROLE {self.reader} LOGIN PASSWORD 'reader'")
+        for grant in grants:
+            self.run(f"GRANT {grant} TO {self.reader}")
+        return {**self.configuration, "user": self.reader, "password": "reader"}
+
     def close(self) -> None:
         self._connection.close()
 
@@ -125,28 +133,24 @@ class TestTables:
         assert set(sink.destination.contents()) == {"public.t", "sales.t"}
 
     def test_a_table_we_may_not_read_is_named_and_the_others_go_on(self, database: Database) -> None:
-        database.run(f"""
+        database.run("""
             CREATE TABLE closed (id int PRIMARY KEY);
             CREATE TABLE open (id int PRIMARY KEY); INSERT INTO open VALUES (1);
-            CREATE ROLE reader_{database.name} LOGIN PASSWORD 'reader'; GRANT SELECT ON open TO reader_{database.name};
         """)
-        settings = {**database.configuration, "user": f"reader_{database.name}", "password": "reader"}
-        sink = sync(connector, settings)
+        sink = sync(connector, database.as_reader("SELECT ON open"))
         assert sink.upserts == {"open": 1}
-        grant = f"public.closed is left out until this is run: GRANT SELECT ON public.closed TO reader_{database.name}"
+        grant = f"public.closed is left out until this is run: GRANT SELECT ON public.closed TO {database.reader}"
         assert any(grant in warning for warning in sink.warnings)
 
     def test_a_schema_we_may_not_enter_is_told_with_its_grant(self, database: Database) -> None:
-        reader = f"reader_{database.name}"
-        database.run(f"""
-            CREATE SCHEMA "Hidden"; CREATE TABLE "Hidden".h (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY);
-            CREATE ROLE {reader} LOGIN PASSWORD 'reader'; GRANT SELECT ON t, "Hidden".h TO {reader};
-            INSERT INTO t VALUES (1);
+        database.run("""
+            CREATE SCHEMA "Hidden"; CREATE TABLE "Hidden".h (id int PRIMARY KEY);
+            CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
         """)
-        settings = {**database.configuration, "user": reader, "password": "reader", "schemas": "public,Hidden"}
-        sink = sync(connector, settings)
+        settings = database.as_reader('SELECT ON t, "Hidden".h')
+        sink = sync(connector, {**settings, "schemas": "public,Hidden"})
         assert sink.upserts == {"public.t": 1}
-        assert any(f'GRANT USAGE ON SCHEMA "Hidden" TO {reader}' in warning for warning in sink.warnings)
+        assert any(f'GRANT USAGE ON SCHEMA "Hidden" TO {database.reader}' in warning for warning in sink.warnings)
 
 
 class TestValuesArriveExactly:
@@ -253,15 +257,13 @@ class TestWhatTransactionsCannotShow:
         )
 
     def test_rows_hidden_before_arrive_when_the_user_may_see_them(self, database: Database) -> None:
-        reader = f"reader_{database.name}"
-        database.run(f"""
+        database.run("""
             CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2);
             ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (id = 1);
-            CREATE ROLE {reader} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {reader};
         """)
-        settings, destination = {**database.configuration, "user": reader, "password": "reader"}, Destination()
+        settings, destination = database.as_reader("SELECT ON t"), Destination()
         sync(connector, settings, destination)
-        database.run(f"ALTER ROLE {reader} BYPASSRLS")
+        database.run(f"ALTER ROLE {database.reader} BYPASSRLS")
         sync(connector, settings, destination)
         assert len(destination.table("t")) == 2
 
@@ -342,14 +344,11 @@ class TestWhatTransactionsCannotShow:
             assert sync(connector, database.configuration, destination).upserts == {}
 
     def test_rows_that_a_policy_hid_arrive_when_it_shows_them(self, database: Database) -> None:
-        reader = f"reader_{database.name}"
-        database.run(f"""
+        database.run("""
             CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2);
             ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (id = 1);
-            CREATE ROLE {reader} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {reader};
         """)
-        settings = {**database.configuration, "user": reader, "password": "reader"}
-        destination = Destination()
+        settings, destination = database.as_reader("SELECT ON t"), Destination()
         sink = sync(connector, settings, destination)
         assert any("row-level security hides rows of table public.t" in warning for warning in sink.warnings)
         database.run("ALTER POLICY p ON t USING (true)")
@@ -402,13 +401,11 @@ class TestOddTables:
         assert stop_and_resume.check(connector, database.configuration) > 50
 
     def test_a_keyless_table_under_row_level_security_is_told_too(self, database: Database) -> None:
-        reader = f"reader_{database.name}"
-        database.run(f"""
+        database.run("""
             CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2);
             ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (a = 1);
-            CREATE ROLE {reader} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {reader};
         """)
-        sink = sync(connector, {**database.configuration, "user": reader, "password": "reader"})
+        sink = sync(connector, database.as_reader("SELECT ON t"))
         assert any("row-level security hides rows of table public.t" in warning for warning in sink.warnings)
 
     @pytest.mark.parametrize(
