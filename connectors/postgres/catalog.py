@@ -64,7 +64,11 @@ _COLUMNS = """
                 UNION
                 SELECT inner_type.oid, inner_type.typelem, inner_type.typbasetype, inner_type.typrelid
                 FROM part JOIN pg_type inner_type ON inner_type.oid IN (part.typelem, part.typbasetype)
-                    OR inner_type.oid IN (SELECT rngsubtype FROM pg_range WHERE part.oid IN (rngtypid, rngmultitypid))
+                    OR inner_type.oid IN (
+                        SELECT rngsubtype FROM pg_range r
+                        -- PostgreSQL 13 has no multiranges, and so no column of that name.
+                        WHERE part.oid IN (r.rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid)
+                    )
                     OR inner_type.oid IN (
                         SELECT atttypid FROM pg_attribute
                         WHERE attrelid = part.typrelid AND attnum > 0 AND NOT attisdropped AND part.typrelid <> 0

@@ -63,6 +63,8 @@ def connect(settings: Settings) -> Any:
             " -c extra_float_digits=1 -c client_encoding=UTF8"
             # And what decides how names and types are written and found: all of ours are written in full.
             " -c search_path=pg_catalog -c quote_all_identifiers=off"
+            # Compiling the catalogue's queries would take longer than running them.
+            " -c jit=off"
             # While a page is delivered the session is idle, and the cursor has to live on.
             " -c idle_in_transaction_session_timeout=0",
             # A connection that is gone without a word is noticed after a minute.
