@@ -38,6 +38,7 @@ def setting(
     secret: bool = False,
     minimum: float | None = None,
     maximum: float | None = None,
+    lines: bool = False,
     check: Callable[[Any], str | None] | None = None,
 ) -> Any:
     """A field of a settings dataclass.
@@ -45,6 +46,7 @@ def setting(
     default   the value when the setting is not given; without one the setting is required
     example   what configuration.json and the setup form show
     secret    shown in no message and no repr, masked in the form, empty in configuration.json
+    lines     text may have several lines
     check     says what is wrong with a parsed value, or None
     """
     metadata = {
@@ -53,6 +55,7 @@ def setting(
         "secret": secret,
         "minimum": minimum,
         "maximum": maximum,
+        "lines": lines,
         "check": check,
         "required": default is _REQUIRED,
     }
@@ -134,7 +137,8 @@ def _value(text: str, kind: Any, field: "dataclasses.Field[Any]") -> Any:
         if field.metadata["required"]:
             raise ValueError(f"is required: {field.metadata['description']}")
         return field.default
-    if not text.isprintable() and any(character in _UNUSABLE or not _is_character(character) for character in text):
+    unusable = "\0" if field.metadata["lines"] else _UNUSABLE
+    if not text.isprintable() and any(character in unusable or not _is_character(character) for character in text):
         raise ValueError(
             "holds a character that nothing can be named with (NUL, a line break, half of a surrogate pair)"
         )

@@ -34,10 +34,13 @@ class Page:
     """A bounded number of records of one table, and where its stream stands once they are delivered.
 
     records   read once, in order; a generator is fine
+    deletes   the keys of rows to mark as deleted, before the records; no record has one of these keys
     position  what the state holds for `stream` after this page: a small JSON object, constant in size. None
               leaves the state where it is: the children of a record do, their parent's page moves past them all
     stream    whose position it is; the table's own name unless another is given
     truncate  mark every row delivered before as deleted first: the start of a complete pass
+    size      bytes of the page's values, about, where the source tells
+    expected  how many records the table has, about, where the source tells and all of them are read
     """
 
     table: str
@@ -47,6 +50,9 @@ class Page:
     schema: str | None = None
     primary_key: tuple[str, ...] = ()
     truncate: bool = False
+    deletes: Iterable[Record] = ()
+    size: int = 0
+    expected: int = 0
     delivered: int = 0
 
     def __post_init__(self) -> None:
@@ -54,13 +60,16 @@ class Page:
 
 
 def deliver(page: Page) -> None:
-    """Sends the page's records, each as soon as it is read, and counts them in `page.delivered`.
+    """Sends the page's deletes and records, each as soon as it is read, and counts them in `page.delivered`.
 
     Raises RecordError, naming table and key, for a record that the SDK refuses.
     """
     table, schema = page.table, page.schema
     if page.truncate:
         op.truncate(table, schema=schema)
+    for key in page.deletes:
+        op.delete(table, key, schema=schema)
+        page.delivered += 1
     for record in page.records:
         try:
             # The record is sent to Fivetran at once: nothing is collected here.
@@ -100,21 +109,61 @@ def prefetch(pages: Generator[Page, None, None]) -> Iterator[Iterator[Page]]:
 
 
 def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator[Page]:
-    """Passes the pages on, logs rows per table at a steady pace, and once more at the end."""
+    """Passes the pages on, logs how far their table is at a steady pace, and a summary at the end."""
     rows: Counter[str] = Counter()
+    table = _Progress("")
     started = time.monotonic()
     due = started + every_seconds
     for number, page in enumerate(pages, start=1):
         memory_profiling.mark(f"page {number}, {page.table}: read")
         yield page
         memory_profiling.mark(f"page {number}, {page.table}: delivered")
-        rows[page.table] += page.delivered
+        if page.stream != table.stream:
+            table = _Progress(page.stream)
+        table.add(page)
+        rows[page.stream] += page.delivered
         if time.monotonic() >= due:
-            rate = rows.total() / (time.monotonic() - started)
-            log.info(
-                f"{page.table}: {rows[page.table]:,} rows so far; all tables: {rows.total():,}, {rate:,.0f} rows/s"
-            )
+            log.info(table.sentence())
             due = time.monotonic() + every_seconds
     seconds = time.monotonic() - started
-    changed = ", ".join(f"{table} {count:,}" for table, count in rows.items() if count)
-    log.info(f"sync complete: {rows.total():,} rows in {seconds:.1f} s" + (f" ({changed})" if changed else ""))
+    rate = f", {rows.total() / seconds:,.0f} rows/s" if rows else ""
+    changed = ", ".join(f"{stream} {count:,}" for stream, count in rows.items() if count)
+    log.info(f"sync complete: {rows.total():,} rows in {seconds:.1f} s{rate}" + (f" ({changed})" if changed else ""))
+
+
+class _Progress:
+    """How far one stream is."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self._started = time.monotonic()
+        self._rows = self._bytes = self._expected = 0
+
+    def add(self, page: Page) -> None:
+        self._rows += page.delivered
+        self._bytes += page.size
+        self._expected = page.expected or self._expected
+
+    def sentence(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-6)
+        rate = self._rows / seconds
+        known = self._expected >= self._rows > 0  # statistics may be old
+        parts = [
+            f"{self.stream}: {self._rows:,} rows" + (f" of about {self._expected:,}" if known else ""),
+            f"{rate:,.0f} rows/s",
+            f"{self._bytes / seconds / 1e6:,.1f} MB/s" if self._bytes else "",
+            f"{memory_profiling.resident_bytes() / 2**20:,.0f} MB of memory",
+            f"about {_duration((self._expected - self._rows) / rate)} to go" if known else "",
+        ]
+        return ", ".join(filter(None, parts))
+
+
+def _duration(seconds: float) -> str:
+    """In words that a person estimates with.
+
+    >>> _duration(40), _duration(600), _duration(9000)
+    ('40 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

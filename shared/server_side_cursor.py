@@ -3,54 +3,48 @@
 Takes an open DB-API connection whose `cursor(name)` is server-side, as psycopg2's is: this module needs no driver.
 """
 
-import sys
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 CURSOR_NAME = "ft_server_side_cursor"
 Row = tuple[Any, ...]
 
-# Of one fetch. The first is small, as nothing is known of the rows' width yet; from then on as many rows are fetched as
-# fill a page at the width seen last. So rows that are suddenly wider cost at most MOST_ROWS of them in memory, once.
-FIRST_ROWS = 10
+# Of one fetch. More would save little: a round trip costs less than delivering so many rows.
 MOST_ROWS = 1_000
 
 
-def read_batches(connection: Any, query: Any, *, page_bytes: int, name: str = CURSOR_NAME) -> Iterator[list[Row]]:
+def read_batches(
+    connection: Any, query: Any, widths: Any = None, *, page_bytes: int, name: str = CURSOR_NAME
+) -> Iterator[list[Row]]:
     """The query's rows, in order, in lists that hold at most `page_bytes` bytes of values, or a single larger row.
 
-    `query` holds its values already, quoted by the driver's composer: beside parameters, a "%" in the name of a column
-    would be taken for one of theirs. The cursor is closed at the end, and when the generator is.
+    `widths` is a query of one column: the bytes of each row of `query`, in the same order. A second cursor reads it a
+    little ahead, so that no fetch brings more than a page, however suddenly the rows become wider. Without it,
+    MOST_ROWS rows have to fit into a page. The transaction must show both queries one snapshot.
+
+    Both queries hold their values already, quoted by the driver's composer: beside parameters, a "%" in the name of a
+    column would be taken for one of theirs. The cursors are closed at the end, and when the generator is.
     """
-    with connection.cursor(name) as cursor:
-        cursor.execute(query)
-        count = FIRST_ROWS
-        while rows := cursor.fetchmany(count):
-            size = _bytes(rows)
-            yield from _split(rows, size, page_bytes)
-            width = max(1, size // len(rows))
-            count = max(1, min(page_bytes // width, count * 4, MOST_ROWS))
-            del rows  # or they would stay in memory while the next ones arrive
+    with connection.cursor(name) as rows:
+        rows.execute(query)
+        if widths is not None:
+            with connection.cursor(f"{name}_widths") as ahead:
+                ahead.execute(widths)
+                for count in _counts(ahead, page_bytes):
+                    yield rows.fetchmany(count)
+        while batch := rows.fetchmany(MOST_ROWS):
+            yield batch
 
 
-def _split(rows: list[Row], size: int, page_bytes: int) -> Iterator[list[Row]]:
-    """The rows in lists within the bound; nearly always the one list that they are."""
-    if size <= page_bytes:
-        yield rows
-        return
-    page: list[Row] = []
-    filled = 0
-    for row in rows:
-        width = _bytes([row])
-        if page and filled + width > page_bytes:
-            yield page
-            page, filled = [], 0
-        page.append(row)
-        filled += width
-    yield page
-
-
-def _bytes(rows: list[Row]) -> int:
-    """What the rows' values take in memory."""
-    return sum(map(sys.getsizeof, chain.from_iterable(rows)))
+def _counts(widths: Any, page_bytes: int) -> Iterator[int]:
+    """How many rows make each page."""
+    count = filled = 0
+    while ahead := widths.fetchmany(MOST_ROWS):
+        for (width,) in ahead:
+            if count and (count == MOST_ROWS or filled + width > page_bytes):
+                yield count
+                count = filled = 0
+            count += 1
+            filled += width
+    if count:
+        yield count

@@ -1,58 +1,53 @@
-"""The tables of a database as its catalogue describes them, and the Fivetran type of every column."""
+"""The tables of a database as its catalogue and the settings describe them: what is read, how, and what cannot be."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
+from psycopg2 import sql
+
+from column_types import TEXT, Form, form_of, most_bytes, width
+from selection import Patterns
+from service_spec import Settings
+from session import Session, told
+from shared.errors import SourceError
 from shared.values import ColumnType
 
-# By the name of the base type. Whatever is not named here arrives as its text form, which is exact for every type.
-_TYPES: Mapping[str, str] = {
-    "bool": "BOOLEAN",
-    "int2": "SHORT",
-    "int4": "INT",
-    "int8": "LONG",
-    "oid": "LONG",
-    "float4": "FLOAT",
-    "float8": "DOUBLE",
-    "bytea": "BINARY",
-    "date": "NAIVE_DATE",
-    "timestamp": "NAIVE_DATETIME",
-    "timestamptz": "UTC_DATETIME",
-}
-# Types whose plain value is its text already. A cast would strip the blanks that pad a char(n).
-_TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "name", "uuid"})
-_TEMPORAL = frozenset({"NAIVE_DATE", "NAIVE_DATETIME", "UTC_DATETIME"})
 OCCURRENCE = "_occurrence"
-# The most digits that every destination keeps in a DECIMAL.
-_MOST_DIGITS = 38
+EXACT = "_exact"
+Mode = Literal["changes", "full", "cursor", "log", "keyless"]
 
-# A partition is delivered with its parent, unless that is in a schema that is not.
-_TABLES = """
-    SELECT n.nspname, c.relname, c.oid::bigint, c.relkind = 'p', row_security_active(c.oid),
-        (SELECT string_agg(leaf.relid::oid::text, ' ' ORDER BY leaf.relid::oid) FROM pg_partition_tree(c.oid) AS leaf),
+# Tables, partitioned tables, views, materialised views and foreign tables.
+_RELATIONS = """
+    SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text,
         CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE')
-            THEN format('USAGE ON SCHEMA %%I TO %%I', n.nspname, current_user)
-            WHEN NOT has_table_privilege(c.oid, 'SELECT')
-            THEN format('SELECT ON %%I.%%I TO %%I', n.nspname, c.relname, current_user) END
+            THEN format('USAGE ON SCHEMA %I TO %I', n.nspname, current_user)
+            WHEN NOT has_any_column_privilege(c.oid, 'SELECT')
+            THEN format('SELECT ON %I.%I TO %I', n.nspname, c.relname, current_user) END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = ANY (%(schemas)s) AND c.relkind IN ('r', 'p') AND NOT (
-        c.relispartition AND EXISTS (
-            SELECT FROM pg_inherits i
-            JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace
-            WHERE i.inhrelid = c.oid AND pn.nspname = ANY (%(schemas)s)
-        )
-    )
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+        AND c.relpersistence <> 't'
     ORDER BY n.nspname, c.relname
 """
-# A domain is read as the type below it, however deep. The last column is what else decides on the value of a row that
+_DETAILS = """
+    SELECT c.oid::bigint, row_security_active(c.oid),
+        (SELECT string_agg(leaf.relid::oid::text, ' ' ORDER BY leaf.relid::oid) FROM pg_partition_tree(c.oid) AS leaf),
+        ARRAY(SELECT relid::oid::bigint FROM pg_partition_ancestors(c.oid) AS relid WHERE relid <> c.oid),
+        (SELECT sum(greatest(leaf.reltuples, 0))::bigint FROM pg_class leaf
+         WHERE leaf.oid = c.oid AND c.relkind <> 'p'
+            OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf))
+    FROM pg_class c WHERE c.oid = ANY ({oids}::oid[])
+"""
+# A domain is read as the type below it, however deep. The definition is what else decides on the value of a row that
 # nobody writes: the number of the column, the parts of its type with the labels of enums, the expression of a generated
 # column.
 _COLUMNS = """
     WITH RECURSIVE base (attrelid, attnum, attname, attgenerated, typid, typmod) AS (
         SELECT attrelid, attnum, attname, attgenerated, atttypid, atttypmod FROM pg_attribute
-        WHERE attrelid = ANY (%(oids)s::oid[]) AND attnum > 0 AND NOT attisdropped
+        WHERE attrelid = ANY ({oids}::oid[]) AND attnum > 0 AND NOT attisdropped
         UNION ALL
         SELECT b.attrelid, b.attnum, b.attname, b.attgenerated, t.typbasetype, t.typtypmod
         FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
@@ -83,86 +78,159 @@ _COLUMNS = """
         ) END,
         CASE WHEN b.attgenerated <> '' THEN (
             SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = b.attrelid AND adnum = b.attnum
-        ) END)
+        ) END),
+        has_column_privilege(b.attrelid, b.attnum, 'SELECT')
     FROM base b JOIN pg_type t ON t.oid = b.typid JOIN pg_namespace n ON n.oid = t.typnamespace
     LEFT JOIN pg_type element ON element.oid = t.typelem
     WHERE t.typtype <> 'd'
     ORDER BY b.attrelid, b.attnum
 """
-_PRIMARY_KEYS = """
-    SELECT i.indrelid::bigint, a.attname
+# Of each table the best key: its primary key, else the columns of a unique index that cannot be NULL.
+_KEYS = """
+    SELECT DISTINCT ON (i.indrelid) i.indrelid::bigint, ARRAY(
+        SELECT a.attname::text
+        FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, place)
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+        ORDER BY k.place
+    )
     FROM pg_index i
-    CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, place)
-    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-    WHERE i.indisprimary AND i.indrelid = ANY (%(oids)s::oid[])
-    ORDER BY i.indrelid, k.place
+    WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indrelid = ANY ({oids}::oid[])
+        AND NOT EXISTS (
+            SELECT FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k (attnum)
+            LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+            WHERE a.attnotnull IS NOT TRUE OR k.attnum <= 0
+        )
+    ORDER BY i.indrelid, i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid
 """
-
-
-def _fingerprint(value: Any) -> str:
-    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
+_CURSOR_TYPES = frozenset({"timestamptz", "timestamp", "date", "int2", "int4", "int8", "numeric"})
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column, its Fivetran type, and whether it is read as its text form.
+    """A column as it is read.
 
-    sql_type   its type as PostgreSQL writes it
-    namespace  the schema of its type, where its operators are
+    sql_type   its type as PostgreSQL writes it, below any domain
+    base_type  the name of that type in the catalogue, `modifier` its length or precision, `namespace` its schema
+    type, form the Fivetran type, and the SQL that reads it
     definition what its value depends on beside what was written
     """
 
     name: str
+    base_type: str
+    modifier: int
     sql_type: str
     namespace: str
-    type: ColumnType
-    as_text: bool
     definition: str
+    type: ColumnType
+    form: Form
+    is_hashed: bool = False
 
     @property
-    def is_decimal(self) -> bool:
-        return not isinstance(self.type, str)
+    def reference(self) -> sql.Composable:
+        return sql.SQL("t.{}").format(sql.Identifier(self.name))
 
     @property
-    def is_temporal(self) -> bool:
-        return isinstance(self.type, str) and self.type in _TEMPORAL
+    def value(self) -> sql.Composable:
+        """SQL of what is fetched."""
+        return sql.SQL(self.form.value).format(self.reference)
+
+    @property
+    def beyond(self) -> sql.Composable:
+        """SQL that is true where the value has no exact form in the column's type."""
+        return sql.SQL(self.form.beyond or "false").format(self.reference)
+
+    def literal(self, text: str) -> sql.Composable:
+        """SQL of a value of the column's type, from its text."""
+        return sql.Composed([sql.Literal(text), sql.SQL(f"::{self.sql_type}")])
+
+    def compared(self, operator: str, text: str) -> sql.Composable:
+        """SQL that compares the column with a value given as text."""
+        return sql.SQL("{} {} {}").format(self.reference, sql.SQL(operator), self.literal(text))
+
+    @property
+    def most_bytes(self) -> int | None:
+        return most_bytes(self.base_type, self.modifier)
+
+    @property
+    def width(self) -> sql.Composable:
+        return width(self.base_type, self.reference)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be read, with all of its partitions if it is partitioned. The primary key may be empty.
+    """A table, view or foreign table, with all of its partitions if it is partitioned. The key may be empty.
 
-    hides_rows  row-level security lets this user see only some of its rows
-    partitions  the oids of all of them
+    kind         r, p, v, m or f as in pg_class.relkind
+    hides_rows   row-level security lets this user see only some of its rows
+    partitions   the oids of all of them
+    about        how many rows it has, by the statistics; 0 when they do not know
+    key_declared the key is the settings', nothing in the database enforces it
+    cursor       the column by which changes are read in mode `cursor`
+    soft_delete  SQL that is true for a row that counts as deleted
     """
 
     schema: str
     name: str
     oid: int
-    is_partitioned: bool
+    kind: str
     hides_rows: bool
     partitions: str
+    about: int
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
+    key_declared: bool
+    mode: Mode
+    cursor: Column | None
+    soft_delete: sql.Composable | None
+    salt: str
 
     @property
     def stream(self) -> str:
         return ".".join(f'"{part}"' if "." in part else part for part in (self.schema, self.name))
 
     @property
-    def occurrence(self) -> str:
-        """The column that numbers equal rows of a table without a key; a name that the table does not have."""
-        name = OCCURRENCE
-        while name in {column.name for column in self.columns}:
-            name += "_"
-        return name
+    def source(self) -> sql.Composable:
+        """The table as FROM names it: without the rows of tables that inherit from it, which have their own."""
+        name = sql.Identifier(self.schema, self.name)
+        return sql.SQL("ONLY {} AS t" if self.kind in "rf" else "{} AS t").format(name)
+
+    @cached_property
+    def key(self) -> tuple[Column, ...]:
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in self.primary_key)
 
     @property
+    def guarded(self) -> list[Column]:
+        """The columns of types that cannot hold all of their values."""
+        return [column for column in self.columns if column.form.beyond]
+
+    @property
+    def occurrence(self) -> str:
+        """The column that numbers equal rows of a table without a key."""
+        return self._free_name(OCCURRENCE)
+
+    @property
+    def exact(self) -> str:
+        """The column with the text of values that the types of their own columns cannot hold."""
+        return self._free_name(EXACT)
+
+    @property
+    def declared(self) -> dict[str, ColumnType]:
+        """The Fivetran type of every column delivered."""
+        return {
+            **{column.name: column.type for column in self.columns},
+            **({self.exact: "JSON"} if self.guarded else {}),
+            **({} if self.primary_key else {self.occurrence: "LONG"}),
+        }
+
+    @cached_property
     def shape(self) -> str:
         """A fingerprint of what must stay the same for a saved position to hold: all that decides which rows there are
         and what they say, beside what is written into them."""
-        columns = [(column.name, column.sql_type, column.definition) for column in self.columns]
-        deciding = (self.oid, self.hides_rows, columns, self.primary_key)
+        columns = [(column.name, column.sql_type, column.definition, column.form) for column in self.columns]
+        hashed = [column.name for column in self.columns if column.is_hashed]
+        salt = self.salt if hashed else ""
+        deciding = (self.oid, self.hides_rows, columns, self.primary_key, hashed, salt, self.soft_delete)
         return _fingerprint(deciding)
 
     @property
@@ -170,67 +238,195 @@ class Table:
         """A fingerprint of the table's partitions."""
         return _fingerprint(self.partitions)
 
+    def _free_name(self, name: str) -> str:
+        while name in {column.name for column in self.columns}:
+            name += "_"
+        return name
+
 
 @dataclass(frozen=True)
 class Catalog:
-    """The tables of some schemas: those that can be read, and those left out, each with the reason and the way out."""
+    """What a database holds of what the settings name.
+
+    tables    those that are read
+    left_out  tables and columns that this user may not read, each with the GRANT that is missing
+    problems  settings that the database cannot meet, each in one sentence
+    """
 
     tables: tuple[Table, ...]
     left_out: tuple[str, ...]
-    missing_schemas: tuple[str, ...]
-    existing_schemas: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
-def read_catalog(connection: Any, schemas: Sequence[str]) -> Catalog:
-    """Everything the catalogue says of the tables of `schemas`, in the order of their names."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' ORDER BY nspname"
+def catalog_of(session: Session, settings: Settings) -> Catalog:
+    """What the database holds of what the settings name; raises SourceError with all that is wrong, or if it is
+    nothing."""
+    with told(f"the tables of database {settings.database} could not be found"):
+        catalog = _Reader(session, settings).catalog()
+    if catalog.problems:
+        raise SourceError(
+            "\n".join(
+                [f"database {settings.database} does not fit the settings:", *(f"- {p}" for p in catalog.problems)]
+            )
         )
-        existing = [name for (name,) in cursor.fetchall()]
-        cursor.execute(_TABLES, {"schemas": list(schemas)})
-        found = cursor.fetchall()
-        oids = [oid for _, _, oid, *_ in found]
-        columns = _by_table(cursor, _COLUMNS, oids)
-        keys = _by_table(cursor, _PRIMARY_KEYS, oids)
-    left_out, tables = [], []
-    for schema, name, oid, is_partitioned, hides_rows, partitions, lacks in found:
-        if lacks:
-            left_out.append(f"table {schema}.{name} is left out until this is run: GRANT {lacks}")
-        elif oid not in columns:
-            left_out.append(f"table {schema}.{name} is left out: it has no columns")
-        else:
-            described = tuple(_column(*column) for column in columns[oid])
-            key = tuple(column for (column,) in keys.get(oid, []))
-            tables.append(Table(schema, name, oid, is_partitioned, hides_rows, partitions or "", described, key))
-    missing = tuple(name for name in schemas if name not in existing)
-    return Catalog(tuple(tables), tuple(left_out), missing, tuple(existing))
+    if not catalog.tables:
+        reasons = "".join(f"\n- {reason}" for reason in catalog.left_out)
+        raise SourceError(f"database {settings.database} has nothing that {settings.user} may read{reasons}")
+    return catalog
 
 
-def _by_table(cursor: Any, query: str, oids: list[int]) -> dict[int, list[tuple[Any, ...]]]:
-    cursor.execute(query, {"oids": oids})
-    grouped: dict[int, list[tuple[Any, ...]]] = {}
-    for oid, *described in cursor.fetchall():
-        grouped.setdefault(oid, []).append(tuple(described))
-    return grouped
+def declared(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:
+    """The tables with their keys and the type of every column; with their schema when there are several."""
+    return [
+        {
+            "table": table.name,
+            **({} if settings.one_schema else {"schema": table.schema}),
+            **({"primary_key": list(table.primary_key)} if table.primary_key else {}),
+            "columns": table.declared,
+        }
+        for table in catalog.tables
+    ]
 
 
-def _column(name: str, base_type: str, modifier: int, sql_type: str, namespace: str, definition: str) -> Column:
-    if base_type == "numeric":
-        return Column(name, sql_type, namespace, _numeric(modifier), as_text=True, definition=definition)
-    as_text = base_type not in _TYPES and base_type not in _TEXT_TYPES
-    return Column(name, sql_type, namespace, _TYPES.get(base_type, "STRING"), as_text, definition)
+class _Reader:
+    """Reads the catalogue once, by the patterns of the settings."""
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        self._session, self._settings = session, settings
+        self._wanted = Patterns("tables", settings.tables)
+        self._unwanted = Patterns("exclude_tables", settings.exclude_tables)
+        self._keys = Patterns("keys", (key.partition("=")[0] for key in settings.keys))
+        self._full = Patterns("full_tables", settings.full_tables)
+        self._included = Patterns("include_columns", settings.include_columns)
+        self._excluded = Patterns("exclude_columns", settings.exclude_columns)
+        self._hashed = Patterns("hash_columns", settings.hash_columns)
+        self._text = Patterns("text_columns", settings.text_columns)
+        self._cursors = Patterns("cursor_columns", settings.cursor_columns)
+        self._soft_deletes = Patterns("soft_delete_columns", settings.soft_delete_columns)
+        self._left_out: list[str] = []
+        self._problems: list[str] = []
+
+    def catalog(self) -> Catalog:
+        relations = self._session.fetch(_RELATIONS)
+        found = [relation for relation in relations if self._is_wanted(*relation[1:3])]
+        oids = sql.Literal([relation[0] for relation in found])
+        details = {oid: rest for oid, *rest in self._session.fetch(sql.SQL(_DETAILS).format(oids=oids))}
+        columns: dict[int, list[tuple[Any, ...]]] = {}
+        for oid, *described in self._session.fetch(sql.SQL(_COLUMNS).format(oids=oids)):
+            columns.setdefault(oid, []).append(tuple(described))
+        keys = {oid: tuple(key) for oid, key in self._session.fetch(sql.SQL(_KEYS).format(oids=oids))}
+        tables = []
+        for oid, schema, name, kind, lacks in found:
+            hides_rows, partitions, ancestors, about = details[oid]
+            if not details.keys().isdisjoint(ancestors):
+                continue  # a partition is delivered with its parent
+            if lacks:
+                self._left_out.append(f"table {schema}.{name} is left out until this is run: GRANT {lacks}")
+                continue
+            described = list(self._columns(schema, name, columns.get(oid, [])))
+            if not described:
+                self._left_out.append(f"table {schema}.{name} is left out: it has no columns")
+                continue
+            key, declared = self._key(schema, name, keys.get(oid, ()), described)
+            cursor = self._cursor(schema, name, described)
+            tables.append(
+                Table(
+                    schema, name, oid, kind, hides_rows, partitions or "", about or 0, tuple(described), key, declared,
+                    self._mode(schema, name, kind, key, cursor), cursor,
+                    self._soft_delete(schema, name, columns[oid]), self._settings.hash_salt,
+                )
+            )  # fmt: skip
+        self._tell_unmatched()
+        return Catalog(tuple(tables), tuple(self._left_out), tuple(self._problems))
+
+    def _is_wanted(self, schema: str, name: str) -> bool:
+        return bool(self._wanted.match(schema, name)) and not self._unwanted.match(schema, name)
+
+    def _columns(self, schema: str, table: str, described: list[tuple[Any, ...]]) -> Iterator[Column]:
+        only_some = self._included.match(schema, table)
+        for name, base_type, modifier, sql_type, namespace, definition, may_read in described:
+            place = (schema, table, name)
+            is_included = not only_some or self._included.match(*place)
+            if self._excluded.match(*place) or not is_included:
+                continue
+            if not may_read:
+                grant = (
+                    f"SELECT ({_quoted(name)}) ON {_quoted(schema)}.{_quoted(table)} TO {_quoted(self._settings.user)}"
+                )
+                self._left_out.append(
+                    f"column {name} of table {schema}.{table} is left out until this is run: GRANT {grant}"
+                )
+                continue
+            is_hashed = bool(self._hashed.match(*place))
+            type_, form = form_of(base_type, modifier)
+            if is_hashed or self._text.match(*place):
+                type_, form = "STRING", TEXT
+            yield Column(name, base_type, modifier, sql_type, namespace, definition, type_, form, is_hashed)
+
+    def _key(
+        self, schema: str, table: str, found: tuple[str, ...], columns: list[Column]
+    ) -> tuple[tuple[str, ...], bool]:
+        """The table's key, and whether it is the settings' alone."""
+        pattern = self._keys.match(schema, table)
+        declared = next((key for key in self._settings.keys if pattern and key.startswith(f"{pattern}=")), "")
+        key = found or tuple(part.strip() for part in declared.partition("=")[2].split("+") if part)
+        missing = [name for name in key if name not in {column.name for column in columns}]
+        if missing and found:
+            self._problems.append(
+                f"table {schema}.{table} cannot be delivered without {', '.join(missing)}, a part of its key: "
+                "leave it in, or leave out the table; hash_columns can hide its values"
+            )
+        elif missing:
+            self._problems.append(f"keys: table {schema}.{table} has no column {', '.join(missing)}")
+        return (() if missing else key), not found
+
+    def _cursor(self, schema: str, table: str, columns: list[Column]) -> Column | None:
+        chosen = [column for column in columns if self._cursors.match(schema, table, column.name)]
+        for column in chosen:
+            if column.base_type not in _CURSOR_TYPES or column.is_hashed:
+                self._problems.append(
+                    f"cursor_columns: {schema}.{table}.{column.name} is of type {column.sql_type}"
+                    f"{', and hashed' if column.is_hashed else ''}: expected a date, a timestamp or a number"
+                )
+                return None
+        if len(chosen) > 1:
+            names = ", ".join(column.name for column in chosen)
+            self._problems.append(f"cursor_columns: table {schema}.{table} can have only one of {names}")
+        return chosen[0] if chosen else None
+
+    def _soft_delete(self, schema: str, table: str, columns: list[tuple[Any, ...]]) -> sql.Composable | None:
+        conditions = [
+            sql.SQL("t.{} IS TRUE" if base_type == "bool" else "t.{} IS NOT NULL").format(sql.Identifier(name))
+            for name, base_type, *_ in columns
+            if self._soft_deletes.match(schema, table, name)
+        ]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(conditions)) if conditions else None
+
+    def _mode(self, schema: str, table: str, kind: str, key: tuple[str, ...], cursor: Column | None) -> Mode:
+        is_full = self._full.match(schema, table)
+        if not key:
+            return "keyless"
+        if cursor:
+            return "cursor"
+        # What wrote a row of a view or of a foreign table is not known.
+        return "full" if is_full or kind in "vf" else self._settings.mode
+
+    def _tell_unmatched(self) -> None:
+        """A pattern that matches nothing is a mistake: of columns to hide, one that would be found too late."""
+        all_patterns = (
+            *(self._wanted, self._keys, self._full, self._included, self._excluded, self._hashed),
+            *(self._text, self._cursors, self._soft_deletes),
+        )
+        for patterns in all_patterns:
+            what = "table" if patterns in (self._wanted, self._keys, self._full) else "column of a table delivered"
+            for pattern in patterns.unmatched:
+                self._problems.append(f"{patterns.setting}: {pattern} matches no {what}")
 
 
-def _numeric(modifier: int) -> ColumnType:
-    """DECIMAL where precision and scale are declared and every destination holds them, else STRING with every digit.
+def _quoted(name: str) -> str:
+    """An identifier as a person may paste it into psql."""
+    return name if re.fullmatch("[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
 
-    How PostgreSQL packs both into a type modifier: src/backend/utils/adt/numeric.c, numeric_typmod_precision.
-    """
-    if modifier < 4:
-        return "STRING"
-    precision = ((modifier - 4) >> 16) & 0xFFFF
-    scale = (((modifier - 4) & 0x7FF) ^ 1024) - 1024
-    if not 0 <= scale <= precision <= _MOST_DIGITS:
-        return "STRING"
-    return {"type": "DECIMAL", "precision": precision, "scale": scale}
+
+def _fingerprint(value: Any) -> str:
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()

@@ -1,39 +1,38 @@
-"""A database's tables as pages: in key order, only the rows that changed, resumed after the last key delivered.
+"""A database's tables as pages: each table by its mode, resumed behind the last row delivered.
 
-Which rows changed is read from `xmin`, the transaction that wrote a row: rows of transactions that had ended when the
-pass before began are not sent again. It needs no column of the table's own and misses no update; it sees no deletes.
+The modes, and the position of a table's stream in the state, which `shape` and what else has to be unchanged precede:
 
-What `xmin` cannot show makes a table be read whole again: columns or partitions that changed, another database, and a
-server that was started anew, as after a restore or a failover transactions may have been counted anew too.
-
-The position of a table's stream in the state:
-
-    {"shape": "a1b2…", "server": "c3d4…",     what must be unchanged for the rest to hold
-     "parts": "e5f6…",                        the partitions; with others, rows may be there that nobody wrote
-     "since": 7310,                           transactions before this one are delivered
-     "pass": {"after": ["7", "1"], "since": 7544}}   the pass under way: the last key, and what `since` becomes
+changes  only rows written since the pass before began, by `xmin`, the transaction that wrote a row. It needs no column
+         of the table's own and misses no update; it sees no deletes. What `xmin` cannot show makes a table be read
+         whole again: columns or partitions that changed, another database, and a server that was started anew, as
+         after a restore or a failover transactions may have been counted anew too.
+         {"since": 7310, "pass": {"after": ["7", "1"], "since": 7544}}   transactions before `since` are delivered
+cursor   only rows whose cursor column has grown, up to a bound taken when the pass begins; then those beyond the bound,
+         which the next pass reads again: NULL, infinity, the future, and what was written a moment ago
+         {"from": "2026-01-31 …", "pass": {"upto": "2026-02-01 …", "after": ["2026-01-31 …", "7"], "beyond": false}}
+full     a truncate, then every row: the only one of these that sees deletes
+         {"pass": {"after": ["7"]}}
+keyless  as full, but begun anew when it is interrupted: nothing tells its rows apart
 """
 
 import hashlib
-import re
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
-from operator import itemgetter
-from typing import Any
+from sys import getsizeof
 
 import psycopg2
 from fivetran_connector_sdk import Operations as op
-from psycopg2 import extensions, sql
+from psycopg2 import sql
 
-from catalog import Column, Table
+from catalog import Column, Mode, Table
+from scan import Part, Scan
 from service_spec import Settings
+from session import Patience, Session, told
 from shared.checkpoints import Checkpoints
-from shared.errors import RecordError, SourceError, is_this_machine, unreachable
-from shared.pages import Page, Position, describe
-from shared.server_side_cursor import Row, read_batches
+from shared.errors import RecordError, SourceError
+from shared.pages import Page, Position, Record, describe
+from shared.server_side_cursor import Row
 
 _NOW = """
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, system_identifier::text, current_database()::text,
@@ -42,271 +41,238 @@ _NOW = """
 """
 # PostgreSQL compares transaction ids within this distance; beyond it, `xmin` says nothing.
 _COMPARABLE = 2**31 - 1
-
-
-def connect(settings: Settings) -> Any:
-    """A read-only session in UTC; raises SourceError that says why the server would not have it."""
-    plaintext = settings.allow_plaintext or is_this_machine(settings.host)
-    where = f"PostgreSQL at {settings.host}:{settings.port}"
-    try:
-        connection = psycopg2.connect(
-            host=settings.host,
-            port=settings.port,
-            dbname=settings.database,
-            user=settings.user,
-            password=settings.password,
-            sslmode="prefer" if plaintext and settings.sslmode == "require" else settings.sslmode,
-            connect_timeout=15,
-            application_name="fivetran connector",
-            # What a role or a database may have set otherwise, and values would arrive changed.
-            options="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex"
-            " -c extra_float_digits=1 -c client_encoding=UTF8"
-            # And what decides how names and types are written and found: all of ours are written in full.
-            " -c search_path=pg_catalog -c quote_all_identifiers=off"
-            # Compiling the catalogue's queries would take longer than running them.
-            " -c jit=off"
-            # While a page is delivered the session is idle, and the cursor has to live on.
-            " -c idle_in_transaction_session_timeout=0",
-            # A connection that is gone without a word is noticed after a minute.
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-        )
-    except psycopg2.OperationalError as error:
-        reason = _first_line(error)
-        if "Connection refused" in reason or "could not translate" in reason or "timeout" in reason:
-            raise unreachable(where, settings.host, reason) from error
-        raise SourceError(f"{where} would not let user {settings.user} into {settings.database}: {reason}") from error
-    connection.set_session(readonly=True)
-    for oids, name, convert in _EXACT:
-        extensions.register_type(extensions.new_type(oids, name, convert), connection)
-    return connection
+# Of so many rows, one is measured for the progress log.
+_SAMPLE = 16
 
 
 def read_pages(
-    connection: Any, tables: Iterable[Table], checkpoints: Checkpoints, settings: Settings
+    session: Session, tables: Iterable[Table], checkpoints: Checkpoints, settings: Settings
 ) -> Generator[Page, None, None]:
     """All tables, one after another, each from where its stream stands. Raises SourceError naming the table."""
     for table in tables:
-        schema = table.schema if len(settings.schemas) > 1 else None
-        reader = _Reader(connection, table, schema, settings.page_bytes)
         with told(f"table {table.stream} could not be read to its end"):
-            yield from reader.pages(checkpoints.position(table.stream, needs=("shape", "server")))
-            connection.commit()  # ends the transaction with the table: no snapshot is held longer than one table takes
+            yield from Reader(session, table, settings).pages(checkpoints.position(table.stream, needs=("shape",)))
 
 
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Turns an error of the database into a SourceError: what failed, and why, in the server's words."""
-    try:
-        yield
-    except psycopg2.Error as error:
-        raise SourceError(f"{what}: {_first_line(error)}") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{what}: the database holds bytes that are no text in its encoding ({error.reason})"
-        ) from error
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """What a pass reads: rows written since a transaction, after a key. None means from the beginning.
-
-    `next_since` is where the pass behind it begins.
-    """
-
-    since: int | None
-    after: list[str] | None
-    next_since: int | None
-
-
-class _Reader:
+class Reader:
     """Reads one table."""
 
-    def __init__(self, connection: Any, table: Table, schema: str | None, page_bytes: int) -> None:
-        self._connection, self._table, self._schema, self._page_bytes = connection, table, schema, page_bytes
-        self._names = [column.name for column in table.columns]
-        self._key = [self._names.index(name) for name in table.primary_key]
+    def __init__(self, session: Session, table: Table, settings: Settings) -> None:
+        self._session, self._table, self._settings = session, table, settings
+        self._scan = Scan(session, table, settings)
+        self._schema = None if settings.one_schema else table.schema
+        self._names = [name for name in table.declared if table.primary_key or name != table.occurrence]
+        self._has_told_exact = False
 
     def pages(self, position: Position | None) -> Iterator[Page]:
-        """The table's pages in key order; a table without a key is delivered whole, after a truncate."""
-        now, server = self._now()
-        kept = {"shape": f"{self._schema or ''} {self._table.shape}", "server": server}
-        parts = {"parts": self._table.parts}
+        """The table's pages from where its stream stands."""
         if self._table.hides_rows:
             op.warning(
                 f"row-level security hides rows of table {self._table.stream} from this user: BYPASSRLS shows them"
             )
-        if not self._table.primary_key:
-            yield from self._whole(kept)
-            return
-        going = _going_on(position, kept, parts, now)
-        if self._table.hides_rows:  # a policy may show rows that were written long ago
-            going = replace(going, since=None)
-        kept |= parts
-        for rows in self._batches(going):
-            self._check(rows)
-            after = [_text(rows[-1][place]) for place in self._key]
-            under_way = {"since": going.since, "pass": {"after": after, "since": going.next_since}}
-            yield self._page(rows, {**kept, **under_way})
-        yield self._page([], {**kept, "since": going.next_since})
+        read: Mapping[Mode, Callable[[Position | None], Iterator[Page]]] = {
+            "changes": self._changes,
+            "cursor": self._cursor,
+            "full": self._full,
+            "keyless": self._keyless,
+        }
+        yield from read[self._table.mode](position)
 
-    def _batches(self, going: _Pass) -> Iterator[list[Row]]:
-        """The rows of a pass; from the table's beginning, and said so, where the server cannot go on after the key."""
-        self._find_operators()
-        batches = read_batches(self._connection, self._query(going), page_bytes=self._page_bytes)
-        if going.after is not None:
-            try:
-                first = next(batches, None)
-            except (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError) as error:
-                self._connection.rollback()
-                self._find_operators()
-                what = f"table {self._table.stream} is read from its beginning: its key cannot be compared"
-                op.warning(f"{what} ({_first_line(error)})")
-                batches = read_batches(
-                    self._connection, self._query(replace(going, after=None)), page_bytes=self._page_bytes
-                )
-            else:
-                batches = chain([first] if first else [], batches)
-        yield from batches
+    def _kept(self) -> Position:
+        """What must be unchanged for a position to hold."""
+        return {"mode": self._table.mode, "shape": f"{self._schema or ''} {self._table.shape}"}
 
-    def _find_operators(self) -> None:
-        """Makes the key compare by its types' own operators, in the schemas that their extensions are in."""
-        namespaces = dict.fromkeys(["pg_catalog", *(self._table.columns[place].namespace for place in self._key)])
-        with self._connection.cursor() as cursor:
-            cursor.execute(
-                sql.SQL("SET LOCAL search_path TO {}").format(sql.SQL(", ").join(map(sql.Identifier, namespaces)))
-            )
+    def _changes(self, position: Position | None) -> Iterator[Page]:
+        now, server = self._now()
+        kept = {**self._kept(), "server": server}
+        since, under_way = None, None
+        has_other_parts = False
+        if position and _holds(position, kept):
+            # With other partitions rows may be there that nobody wrote: all is read once more.
+            has_other_parts = position.get("parts") != self._table.parts
+            since, under_way = position["since"], position.get("pass")
+        if has_other_parts or self._table.hides_rows or (since is not None and not 0 <= now - since < _COMPARABLE):
+            since = None  # a policy may show rows that were written long ago
+        next_since: int | None = now
+        if under_way:  # it is finished first, for its progress
+            next_since = None if has_other_parts else under_way["since"]
+        kept |= {"parts": self._table.parts}
+        conditions = () if since is None else (_written_since(since),)
+        part = Part(conditions, self._table.key, under_way["after"] if under_way else None)
+        if since is None:
+            self._check_key()
+        for rows, after in self._scan.batches(part):
+            moved = {**kept, "since": since, "pass": {"after": after, "since": next_since}}
+            yield self._page(rows, self._saved(moved), expected=self._table.about if since is None else 0)
+        yield self._page([], {**kept, "since": next_since})
 
-    def _whole(self, kept: Position) -> Iterator[Page]:
-        """Every row, with its number among the rows equal to it, so that Fivetran keeps them apart."""
-        query = sql.SQL("SELECT {columns}, row_number() OVER (PARTITION BY t::text) FROM {table} AS t").format(
-            columns=self._columns(), table=self._from()
-        )
-        names = [*self._names, self._table.occurrence]
-        yield self._page([], None, truncate=True)
-        for rows in read_batches(self._connection, query, page_bytes=self._page_bytes):
-            self._check(rows)
-            yield self._page(rows, None, names)
+    def _full(self, position: Position | None) -> Iterator[Page]:
+        kept = self._kept()
+        if position and _holds(position, kept) and "pass" in position:
+            behind = position["pass"]["after"]
+        else:
+            behind = None
+            self._check_key()
+            yield self._page([], {**kept, "pass": {"after": None}}, truncate=True)
+        for rows, after in self._scan.batches(Part((), self._table.key, behind)):
+            yield self._page(rows, self._saved({**kept, "pass": {"after": after}}), expected=self._table.about)
         yield self._page([], kept)
 
-    def _page(
-        self, rows: list[Row], position: Position | None, names: list[str] | None = None, truncate: bool = False
-    ) -> Page:
-        columns = names or self._names
+    def _cursor(self, position: Position | None) -> Iterator[Page]:
+        cursor, key = self._table.cursor, self._table.key
+        assert cursor is not None  # of this mode
+        kept = {**self._kept(), "cursor": cursor.name}
+        if not position or not _holds(position, kept):
+            self._check_key()
+            position = {"from": None}
+        begin = position["from"]
+        under_way = position.get("pass") or {"upto": self._bound(cursor), "after": None, "beyond": False}
+        upto, behind = under_way["upto"], under_way["after"]
+        below = cursor.compared("<=", upto) if upto is not None else sql.SQL("false")
+        grown = (below, cursor.compared(">=", begin)) if begin is not None else (below,)
+        parts = {
+            False: Part(grown, (cursor, *(column for column in key if column != cursor))),
+            True: Part((sql.SQL("({}) IS NOT TRUE").format(below),), key),
+        }
+        for beyond in (False, True)[under_way["beyond"] :]:
+            for rows, after in self._scan.batches(replace(parts[beyond], after=behind)):
+                moved = {**kept, "from": begin, "pass": {"upto": upto, "after": after, "beyond": beyond}}
+                yield self._page(rows, self._saved(moved), expected=0 if begin else self._table.about)
+            behind = None
+        yield self._page([], {**kept, "from": begin if upto is None else upto})
+
+    def _keyless(self, _: Position | None) -> Iterator[Page]:
+        """Every row, with its number among the rows equal to it, so that Fivetran keeps them apart."""
+        patience = Patience(self._session, f"table {self._table.stream}, from its beginning")
+        is_deleted = self._table.soft_delete
+        conditions = [sql.SQL("{} IS NOT TRUE").format(is_deleted)] if is_deleted else []
+        is_read = False
+        while not is_read:
+            yield self._page([], None, truncate=True)
+            try:
+                for rows in self._scan.numbered(conditions):
+                    page = self._page(rows, None, expected=self._table.about)
+                    page.records = map(self._numbered, page.records, rows)
+                    yield page
+            except psycopg2.Error as error:
+                patience.after(error)
+            else:
+                is_read = True
+        yield self._page([], self._kept())
+
+    def _numbered(self, record: Record, row: Row) -> Record:
+        record[self._table.occurrence] = row[-1]
+        return record
+
+    def looked_up(self, conditions: Iterable[sql.Composable], position: Position | None) -> Page:
+        """A page of the rows that meet some conditions, which are few."""
+        return self._page(self._scan.keyed(conditions), position)
+
+    def _page(self, rows: list[Row], position: Position | None, *, truncate: bool = False, expected: int = 0) -> Page:
+        self._check(rows)
+        deletes: Iterable[Record] = ()
+        if self._table.soft_delete and self._table.primary_key:
+            flag = len(self._names)
+            deletes = self._keys([row for row in rows if row[flag]])
+            rows = [row for row in rows if not row[flag]]
         return Page(
             self._table.name,
-            (dict(zip(columns, row, strict=True)) for row in rows),
+            self._records(rows),
             position,
             stream=self._table.stream,
             schema=self._schema,
             primary_key=self._table.primary_key,
             truncate=truncate,
+            deletes=deletes,
+            size=sum(map(getsizeof, chain.from_iterable(rows[::_SAMPLE]))) * _SAMPLE,
+            expected=expected,
         )
 
-    def _query(self, going: _Pass) -> sql.Composable:
-        """The rows that `going` asks for, in key order."""
-        key = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in self._table.primary_key)
-        conditions: list[sql.Composable] = [sql.SQL("true")]
-        if going.since is not None:
-            oldest = sql.Literal(str(max(going.since % 2**32, 3)))  # 0 to 2 are no transactions
-            conditions.append(sql.SQL("age(t.xmin) <= age({}::xid)").format(oldest))
-        if going.after is not None:
-            values = sql.SQL(", ").join(
-                sql.Composed([sql.Literal(value), sql.SQL(f"::{self._table.columns[place].sql_type}")])
-                for place, value in zip(self._key, going.after, strict=True)
+    def _records(self, rows: Iterable[Row]) -> Iterator[Record]:
+        names = self._names  # what only the scan needs stands behind them
+        records = (dict(zip(names, row, strict=False)) for row in rows)
+        hashed = [column.name for column in self._table.columns if column.is_hashed]
+        return map(self._hasher(hashed), records) if hashed else records
+
+    def _hasher(self, hashed: list[str]) -> Callable[[Record], Record]:
+        salt = self._table.salt.encode()
+
+        def with_hashes(record: Record) -> Record:
+            for name in hashed:
+                if record[name] is not None:
+                    record[name] = hashlib.sha256(salt + record[name].encode()).hexdigest()
+            return record
+
+        return with_hashes
+
+    def _keys(self, rows: Iterable[Row]) -> Iterator[Record]:
+        return ({name: record[name] for name in self._table.primary_key} for record in self._records(rows))
+
+    def _saved(self, position: Position) -> Position | None:
+        """The position, unless it would put into the state what the settings hide."""
+        return None if any(column.is_hashed for column in self._table.key) else position
+
+    def _check(self, rows: list[Row]) -> None:
+        """Tells of values that their column's type cannot hold; raises RecordError for one in a key."""
+        if not self._table.guarded:
+            return
+        place = len(self._table.columns)
+        for row in rows:
+            if row[place] is None:
+                continue
+            columns = ", ".join(row[place])
+            record = next(self._records([row]))
+            described = describe(self._table.stream, self._table.primary_key, record)
+            if in_key := [name for name in self._table.primary_key if name in row[place]]:
+                raise RecordError(
+                    f"{described}, column {in_key[0]}: {row[place][in_key[0]]!r} has no exact form in the type of its "
+                    f"column: name it in text_columns"
+                )
+            if not self._has_told_exact:
+                op.warning(
+                    f"{described}: what column {columns} holds has no exact form in its type; the column "
+                    f"{self._table.exact} has the text of this value, and of each such value of the table"
+                )
+                self._has_told_exact = True
+
+    def _check_key(self) -> None:
+        """Raises SourceError for a key of the settings' that does not tell all rows apart: some would be lost."""
+        if not self._table.key_declared:
+            return
+        key = sql.SQL(", ").join(column.reference for column in self._table.key)
+        is_null = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(column.reference) for column in self._table.key)
+        query = sql.SQL("SELECT true FROM {} GROUP BY {} HAVING count(*) > 1 OR bool_or({}) LIMIT 1").format(
+            self._table.source, key, is_null
+        )
+        if self._session.fetch(query):
+            raise SourceError(
+                f"keys: {', '.join(self._table.primary_key)} of table {self._table.stream} is no key: rows have it "
+                "in common, or it is NULL"
             )
-            conditions.append(sql.SQL("({}) > ({})").format(key, values))
-        return sql.SQL("SELECT {columns} FROM {table} AS t WHERE {conditions} ORDER BY {key}").format(
-            columns=self._columns(), table=self._from(), conditions=sql.SQL(" AND ").join(conditions), key=key
-        )
 
-    def _columns(self) -> sql.Composable:
-        return sql.SQL(", ").join(
-            sql.SQL("t.{}::text" if column.as_text else "t.{}").format(sql.Identifier(column.name))
-            for column in self._table.columns
+    def _bound(self, cursor: Column) -> str | None:
+        """The largest cursor that is not in the future, less the overlap, as text; None without any."""
+        bound, usable = sql.SQL("max({column}) - {overlap}"), sql.SQL("{column}::numeric <> 'NaN'")
+        if cursor.base_type in ("date", "timestamp", "timestamptz"):
+            bound = sql.SQL("max({column}) - make_interval(secs => {overlap})")
+            usable = sql.SQL("isfinite({column}) AND {column} <= now()")
+        parts = {"column": cursor.reference, "overlap": sql.Literal(self._settings.cursor_overlap)}
+        query = sql.SQL("SELECT ({})::{}::text FROM {} WHERE {}").format(
+            bound.format(**parts), sql.SQL(cursor.sql_type), self._table.source, usable.format(**parts)
         )
-
-    def _from(self) -> sql.Composable:
-        # Without ONLY, the rows of tables that inherit from this one would be in both.
-        name = sql.Identifier(self._table.schema, self._table.name)
-        return name if self._table.is_partitioned else sql.SQL("ONLY {}").format(name)
+        ((text,),) = self._session.fetch(query)
+        return None if text is None else str(text)
 
     def _now(self) -> tuple[int, str]:
         """The oldest transaction that has not ended, and a fingerprint of the server since it was started."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(_NOW)
-            oldest, *server = cursor.fetchone()
-            return oldest, hashlib.blake2b(repr(server).encode(), digest_size=8).hexdigest()
-
-    def _check(self, rows: list[Row]) -> None:
-        """Raises RecordError for a value that its column's type cannot say, before any row of the page is sent."""
-        for place, column in enumerate(self._table.columns):
-            if column.is_temporal and str in set(map(type, map(itemgetter(place), rows))):
-                self._refuse(rows, place, column, lambda value: isinstance(value, str))
-            if column.is_decimal and "NaN" in map(itemgetter(place), rows):
-                self._refuse(rows, place, column, lambda value: value == "NaN")
-
-    def _refuse(self, rows: list[Row], place: int, column: Column, wrong: Callable[[Any], bool]) -> None:
-        row = next(row for row in rows if wrong(row[place]))
-        described = describe(self._table.stream, self._table.primary_key, dict(zip(self._names, row, strict=True)))
-        raise RecordError(
-            f"{described}, column {column.name}: {row[place]!r} has no exact form in the "
-            f"destination's type for {column.sql_type}: change the value in the source"
-        )
+        ((oldest, *server),) = self._session.fetch(_NOW)
+        return oldest, hashlib.blake2b(repr(server).encode(), digest_size=8).hexdigest()
 
 
-def _going_on(position: Position | None, kept: Position, parts: Position, now: int) -> _Pass:
-    """The pass that a saved position asks for: from the beginning if the table or the server is another by now."""
-    if not position or any(position.get(name) != value for name, value in kept.items()):
-        return _Pass(None, None, now)
-    since = position["since"]
-    if since is not None and not 0 <= now - since < _COMPARABLE:
-        since = None
-    has_other_parts = position.get("parts") != parts["parts"]
-    under_way = position.get("pass")
-    if under_way is None:
-        return _Pass(None if has_other_parts else since, None, now)
-    if has_other_parts:  # the pass is finished, for its progress, and then all is read once more
-        return _Pass(None, under_way["after"], None)
-    return _Pass(since, under_way["after"], under_way["since"])
+def _holds(position: Position, kept: Position) -> bool:
+    return all(position.get(name) == value for name, value in kept.items())
 
 
-def _text(value: Any) -> str:
-    """A key's value as PostgreSQL reads it back without loss."""
-    if isinstance(value, bytes):
-        return "\\x" + value.hex()
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _first_line(error: psycopg2.Error) -> str:
-    """The server's reason, without where it was asked: our sentence has said that."""
-    line = str(error).strip().partition("\n")[0] or type(error).__name__
-    return re.sub(r"^connection to server .* failed: (FATAL: +)?", "", line)
-
-
-# Python has no value for infinity, years before 1 and after 9999: such a date stays text, which `_check` names.
-def _date(text: Any, _: Any) -> Any:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        return text
-
-
-def _datetime(text: Any, _: Any) -> Any:
-    try:
-        return None if text is None else datetime.fromisoformat(text)
-    except ValueError:
-        return text
-
-
-def _bytes(text: Any, _: Any) -> Any:
-    return None if text is None else bytes.fromhex(text[2:])
-
-
-# What psycopg2 would change: bytea is its own memoryview, infinity becomes the last day of the year 9999.
-_EXACT = (
-    ((1082,), "exact date", _date),
-    ((1114, 1184), "exact timestamp", _datetime),
-    ((17,), "exact bytea", _bytes),
-)
+def _written_since(transaction: int) -> sql.Composable:
+    oldest = sql.Literal(str(max(transaction % 2**32, 3)))  # 0 to 2 are no transactions
+    return sql.SQL("age(t.xmin) <= age({}::xid)").format(oldest)

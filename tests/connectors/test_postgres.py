@@ -129,7 +129,7 @@ class TestTables:
             CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE sales.t (id int PRIMARY KEY);
             INSERT INTO t VALUES (1); INSERT INTO sales.t VALUES (2);
         """)
-        sink = sync(connector, {**database.configuration, "schemas": "public,sales"})
+        sink = sync(connector, {**database.configuration, "tables": "public.*,sales.*"})
         assert set(sink.destination.contents()) == {"public.t", "sales.t"}
 
     def test_a_table_we_may_not_read_is_named_and_the_others_go_on(self, database: Database) -> None:
@@ -148,7 +148,7 @@ class TestTables:
             CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
         """)
         settings = database.as_reader('SELECT ON t, "Hidden".h')
-        sink = sync(connector, {**settings, "schemas": "public,Hidden"})
+        sink = sync(connector, {**settings, "tables": "public.*,Hidden.*"})
         assert sink.upserts == {"public.t": 1}
         assert any(f'GRANT USAGE ON SCHEMA "Hidden" TO {database.reader}' in warning for warning in sink.warnings)
 
@@ -315,7 +315,7 @@ class TestWhatTransactionsCannotShow:
             "INSERT INTO t VALUES (1), (2)",
             "INSERT INTO t VALUES (3); INSERT INTO other.o VALUES (1)",
             table="public.t",
-            schemas="public,other",
+            tables="public.*,other.*",
         )
 
     def test_another_database_of_the_same_server(self, database: Database, postgres: PostgresServer) -> None:
@@ -378,8 +378,8 @@ class TestOddTables:
             CREATE SCHEMA archive; CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
             CREATE TABLE archive.t1 PARTITION OF t FOR VALUES FROM (0) TO (10); INSERT INTO t VALUES (1);
         """)
-        assert sync(connector, {**database.configuration, "schemas": "archive"}).upserts == {"t1": 1}
-        assert sync(connector, {**database.configuration, "schemas": "archive,public"}).upserts == {"public.t": 1}
+        assert sync(connector, {**database.configuration, "tables": "archive.*"}).upserts == {"t1": 1}
+        assert sync(connector, {**database.configuration, "tables": "archive.*,public.*"}).upserts == {"public.t": 1}
 
     def test_columns_that_a_key_only_includes_are_no_part_of_it(self, database: Database) -> None:
         database.run("CREATE TABLE t (id int, v json, PRIMARY KEY (id) INCLUDE (v)); INSERT INTO t VALUES (1, '1')")
@@ -613,7 +613,7 @@ class TestBadInput:
 
     def test_a_schema_that_is_not_there_is_named(self, database: Database) -> None:
         with pytest.raises(SourceError, match="has no schema nowhere, which `schemas` names: it has public"):
-            connector.schema({**database.configuration, "schemas": "public,nowhere"})
+            connector.schema({**database.configuration, "tables": "public.*,nowhere.*"})
 
     def test_a_database_without_tables_is_told(self, database: Database) -> None:
         with pytest.raises(SourceError, match="has no table in public"):
