@@ -1,6 +1,6 @@
 # Every target makes what it needs first: `make demo` works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sources show new format readme profile clean
+.PHONY: help demo test sources show new format readme profile bench clean
 PYTHON ?= python3
 BIN := .venv/bin
 # The fivetran command sends usage data unless this is set.
@@ -35,6 +35,9 @@ format: .venv/ready ## put code and imports into the form that `make test` asks 
 
 profile: .venv/ready ## where a connector's memory goes: make profile CONNECTOR=files
 	@$(BIN)/python -m profiling.profile_connector $(or $(CONNECTOR),files)
+
+bench: .venv/ready ## speed and memory of postgres beside its floor and the documented pattern; less data: make bench QUICK=1
+	@$(BIN)/python -m profiling.benchmark_$(or $(CONNECTOR),postgres) $(if $(QUICK),--quick)
 
 readme: .venv/ready ## write the settings tables and configuration.json of all connectors anew
 	@$(BIN)/python -m tests.readmes

@@ -27,6 +27,7 @@ from shared.errors import ConfigurationError, redacted
 _REQUIRED = object()
 _UNUSABLE = "\0\r\n"
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_TELLTALE = re.compile("passw|pwd|secret", re.IGNORECASE)
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -142,7 +143,7 @@ def _value(text: str, kind: Any, field: "dataclasses.Field[Any]") -> Any:
         raise ValueError(
             "holds a character that nothing can be named with (NUL, a line break, half of a surrogate pair)"
         )
-    given = "" if field.metadata["secret"] else f", got {redacted(text) if '//' in text or '@' in text else text!r}"
+    given = _given(text, field)
     try:
         value = _parsed(text, kind)
     except ValueError:
@@ -152,6 +153,14 @@ def _value(text: str, kind: Any, field: "dataclasses.Field[Any]") -> Any:
     if field.metadata["check"] and (problem := field.metadata["check"](value)):
         raise ValueError(f"{problem}{given}")
     return value
+
+
+def _given(text: str, field: "dataclasses.Field[Any]") -> str:
+    """What was given, for a message; nothing of a secret, nor of what may hold one that was put in the wrong place:
+    text of several lines (a private key for a certificate), an address with a user, arguments of a connection."""
+    shown = redacted(text) if "//" in text or "@" in text else repr(text)
+    hidden = field.metadata["secret"] or field.metadata["lines"] or "@" in shown or _TELLTALE.search(shown)
+    return "" if hidden else f", got {shown}"
 
 
 def _parsed(text: str, kind: Any) -> Any:

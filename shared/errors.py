@@ -90,6 +90,9 @@ def is_this_machine(host: str) -> bool:
 
 
 def unreachable(what: str, host: str, cause: str) -> SourceError:
-    """The error for a server that cannot be reached, with the way out for the practice sources of this repository."""
-    hint = "; the practice sources of this repository are started with: make sources" if is_this_machine(host) else ""
-    return SourceError(f"cannot reach {what}: {cause}{hint}")
+    """The error for a server that cannot be reached, with the way out; also for this repository's practice sources."""
+    if is_this_machine(host):
+        hint = "the practice sources of this repository are started with: make sources"
+    else:
+        hint = "check the address, and whether a firewall keeps this machine out"
+    return SourceError(f"cannot reach {what}: {cause}; {hint}")

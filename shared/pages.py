@@ -70,14 +70,18 @@ def deliver(page: Page) -> None:
     for key in page.deletes:
         op.delete(table, key, schema=schema)
         page.delivered += 1
-    for record in page.records:
-        try:
-            # The record is sent to Fivetran at once: nothing is collected here.
-            op.upsert(table, record, schema=schema)
-        except (TypeError, ValueError, OverflowError, RecursionError) as refusal:
-            where = describe(table, page.primary_key, record)
-            raise RecordError(f"{where} cannot be delivered: {refusal}") from refusal
-        page.delivered += 1
+    delivered = 0  # counted here, as this is run for every record
+    try:
+        for record in page.records:
+            try:
+                # The record is sent to Fivetran at once: nothing is collected here.
+                op.upsert(table, record, schema=schema)
+            except (TypeError, ValueError, OverflowError, RecursionError) as refusal:
+                where = describe(table, page.primary_key, record)
+                raise RecordError(f"{where} cannot be delivered: {refusal}") from refusal
+            delivered += 1
+    finally:
+        page.delivered += delivered
 
 
 def describe(table: str, primary_key: Iterable[str], record: Mapping[str, Any]) -> str:
@@ -111,20 +115,22 @@ def prefetch(pages: Generator[Page, None, None]) -> Iterator[Iterator[Page]]:
 def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator[Page]:
     """Passes the pages on, logs how far their table is at a steady pace, and a summary at the end."""
     rows: Counter[str] = Counter()
-    table = _Progress("")
     started = time.monotonic()
+    table = _Progress("", started)
+    done = started
     due = started + every_seconds
     for number, page in enumerate(pages, start=1):
         memory_profiling.mark(f"page {number}, {page.table}: read")
         yield page
         memory_profiling.mark(f"page {number}, {page.table}: delivered")
         if page.stream != table.stream:
-            table = _Progress(page.stream)
+            table = _Progress(page.stream, done)  # its first page was begun when the one before was done
         table.add(page)
         rows[page.stream] += page.delivered
-        if time.monotonic() >= due:
+        done = time.monotonic()
+        if done >= due:
             log.info(table.sentence())
-            due = time.monotonic() + every_seconds
+            due = done + every_seconds
     seconds = time.monotonic() - started
     rate = f", {rows.total() / seconds:,.0f} rows/s" if rows else ""
     changed = ", ".join(f"{stream} {count:,}" for stream, count in rows.items() if count)
@@ -132,11 +138,11 @@ def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator
 
 
 class _Progress:
-    """How far one stream is."""
+    """How far one stream is since it was started."""
 
-    def __init__(self, stream: str) -> None:
+    def __init__(self, stream: str, started: float) -> None:
         self.stream = stream
-        self._started = time.monotonic()
+        self._started = started
         self._rows = self._bytes = self._expected = 0
 
     def add(self, page: Page) -> None:

@@ -4,6 +4,7 @@ Takes an open DB-API connection whose `cursor(name)` is server-side, as psycopg2
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 CURSOR_NAME = "ft_server_side_cursor"
@@ -25,15 +26,26 @@ def read_batches(
     Both queries hold their values already, quoted by the driver's composer: beside parameters, a "%" in the name of a
     column would be taken for one of theirs. The cursors are closed at the end, and when the generator is.
     """
-    with connection.cursor(name) as rows:
+    with _cursor(connection, name) as rows:
         rows.execute(query)
         if widths is not None:
-            with connection.cursor(f"{name}_widths") as ahead:
+            with _cursor(connection, f"{name}_widths") as ahead:
                 ahead.execute(widths)
                 for count in _counts(ahead, page_bytes):
                     yield rows.fetchmany(count)
         while batch := rows.fetchmany(MOST_ROWS):
             yield batch
+
+
+@contextmanager
+def _cursor(connection: Any, name: str) -> Iterator[Any]:
+    """A server-side cursor, closed at the end; a connection that is lost has closed it, and its next use says so."""
+    cursor = connection.cursor(name)
+    try:
+        yield cursor
+    finally:
+        with suppress(connection.Error):
+            cursor.close()
 
 
 def _counts(widths: Any, page_bytes: int) -> Iterator[int]:

@@ -27,9 +27,9 @@ TAIL_LINES = 40
 # Of the person who runs this: their connection's settings, and proxies that a server on this machine is not behind.
 _LEFT_OUT = re.compile(r"FIVETRAN_.*|MEMORY_PROFILING|.*_PROXY", re.IGNORECASE)
 # As `log_progress` in shared/pages.py says it at the end of a sync.
-_COMPLETE = re.compile(r"sync complete: [\d,]+ rows in [\d.]+ s(?: \((?P<tables>.*)\))?")
+_COMPLETE = re.compile(r"sync complete: [\d,]+ rows in [\d.]+ s(?:, [\d,]+ rows/s)?(?: \((?P<tables>.*)\))?")
 # The demo's output is there to be shown, timings of debug runs are not.
-_TIMES = re.compile(r"(— (total )?elapsed )?\d\d:\d\d:\d\d\.\d{3} *| \([\d,]+ rows/s over all\)| in [\d.]+ s(?= |$)")
+_TIMES = re.compile(r"(— (total )?elapsed )?\d\d:\d\d:\d\d\.\d{3} *| in [\d.]+ s(, [\d,]+ rows/s)?(?= |$)")
 _TABLE = re.compile(r"(\S+) (\d{1,3}(?:,\d{3})*)(?:, |$)")
 
 

@@ -1,11 +1,22 @@
-"""Writes every connector's configuration.json, and the table in its README, from its settings: `make readme`."""
+"""Writes what READMEs show of the code, `make readme`: every connector's settings, with its configuration.json, and
+blocks of its own.
+
+A block of a connector's own stands between `<!-- module.function: written by `make readme` -->` and
+`<!-- end of module.function -->`: the function of that module of the connector returns the text between.
+"""
 
 import json
+import re
 from pathlib import Path
 
-from tests.loading import CONNECTORS, NAMES, load_spec
+from tests.loading import CONNECTORS, NAMES, load_module, load_spec
 
 BEGIN, END = "<!-- settings: written by `make readme` -->\n", "<!-- end of settings -->"
+_BLOCK = re.compile(
+    r"(?P<begin><!-- (?P<module>\w+)\.(?P<function>\w+): written by `make readme` -->\n).*?"
+    r"(?P<end><!-- end of (?P=module)\.(?P=function) -->)",
+    re.DOTALL,
+)
 
 
 def readme(name: str) -> Path:
@@ -22,11 +33,21 @@ def with_settings(text: str, table: str) -> str:
     return before + begin + table + end + after
 
 
+def with_blocks(name: str, text: str) -> str:
+    """The text of the README of connectors/NAME with its own blocks as the connector's functions return them."""
+
+    def written(block: re.Match[str]) -> str:
+        content: str = getattr(load_module(name, block["module"]), block["function"])()
+        return block["begin"] + content + block["end"]
+
+    return _BLOCK.sub(written, text)
+
+
 def main() -> None:
     for name in NAMES:
         settings = load_spec(name).Settings
         path = readme(name)
-        path.write_text(with_settings(path.read_text(), settings.markdown_table()))
+        path.write_text(with_blocks(name, with_settings(path.read_text(), settings.markdown_table())))
         path.with_name("configuration.json").write_text(json.dumps(settings.sample(), indent=2) + "\n")
         print(f"connectors/{name}: README.md and configuration.json written")
 

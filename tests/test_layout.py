@@ -13,6 +13,7 @@ import pathspec
 import pytest
 
 from tests.loading import load_connector, load_spec
+from tests.readmes import with_blocks
 
 ROOT = Path(__file__).parents[1]
 CONNECTORS = sorted(path for path in (ROOT / "connectors").iterdir() if path.is_dir() and path.name[0] not in "._")
@@ -91,6 +92,14 @@ class TestOneDeclarationOfTheSettings:
             f"connectors/{folder.name}/README.md does not show the settings as service_spec.py declares them; "
             f"`make readme` writes them, or put this there:\n{table}"
         )
+
+    def test_its_readme_shows_its_other_blocks_as_the_code_has_them(self, folder: Path) -> None:
+        text = _text(folder / "README.md")
+        written = with_blocks(folder.name, text)
+        assert written == text, f"connectors/{folder.name}/README.md is not what its code says: run `make readme`"
+        begun = re.findall(r"<!-- (.*): written by `make readme` -->", text)
+        ended = re.findall(r"<!-- end of (.*) -->", text)
+        assert begun == ended, f"connectors/{folder.name}/README.md: marks of blocks do not match"
 
 
 @each_source

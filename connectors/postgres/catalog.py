@@ -2,15 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from psycopg2 import sql
 
-from column_types import TEXT, Form, form_of, most_bytes, width
-from selection import Patterns
+from column_types import Form, form_of, most_bytes, text_form, width
+from replica_identity import logged_columns
+from selection import Patterns, is_wild
 from service_spec import Settings
 from session import Session, told
 from shared.errors import SourceError
@@ -20,25 +21,34 @@ OCCURRENCE = "_occurrence"
 EXACT = "_exact"
 Mode = Literal["changes", "full", "cursor", "log", "keyless"]
 
-# Tables, partitioned tables, views, materialised views and foreign tables.
+# Tables, partitioned tables, views, materialised views and foreign tables; and why one cannot be read.
 _RELATIONS = """
     SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text,
         CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE')
-            THEN format('USAGE ON SCHEMA %I TO %I', n.nspname, current_user)
+            THEN format('until this is run: GRANT USAGE ON SCHEMA %I TO %I', n.nspname, current_user)
             WHEN NOT has_any_column_privilege(c.oid, 'SELECT')
-            THEN format('SELECT ON %I.%I TO %I', n.nspname, c.relname, current_user) END
+            THEN format('until this is run: GRANT SELECT ON %I.%I TO %I', n.nspname, c.relname, current_user)
+            WHEN NOT c.relispopulated
+            THEN format('until this is run: REFRESH MATERIALIZED VIEW %I.%I', n.nspname, c.relname)
+            WHEN c.relpersistence = 'u' AND pg_is_in_recovery()
+            THEN 'as it is unlogged, and a standby has none of its rows' END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
         AND c.relpersistence <> 't'
     ORDER BY n.nspname, c.relname
 """
+# The transaction that wrote a row is known of tables here, and shown to whoever may read the system column (number -2).
 _DETAILS = """
     SELECT c.oid::bigint, row_security_active(c.oid),
         (SELECT string_agg(leaf.relid::oid::text, ' ' ORDER BY leaf.relid::oid) FROM pg_partition_tree(c.oid) AS leaf),
-        ARRAY(SELECT relid::oid::bigint FROM pg_partition_ancestors(c.oid) AS relid WHERE relid <> c.oid),
         (SELECT sum(greatest(leaf.reltuples, 0))::bigint FROM pg_class leaf
          WHERE leaf.oid = c.oid AND c.relkind <> 'p'
-            OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf))
+            OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf)),
+        c.relkind IN ('r', 'p', 'm') AND NOT EXISTS (
+            SELECT FROM pg_partition_tree(c.oid) AS leaf JOIN pg_class f ON f.oid = leaf.relid AND f.relkind = 'f'
+        ),
+        coalesce(has_column_privilege(c.oid, (-2)::int2, 'SELECT'), false),
+        ARRAY(SELECT relid::oid::bigint FROM pg_partition_ancestors(c.oid) AS relid WHERE relid <> c.oid)
     FROM pg_class c WHERE c.oid = ANY ({oids}::oid[])
 """
 # A domain is read as the type below it, however deep. The definition is what else decides on the value of a row that
@@ -52,7 +62,10 @@ _COLUMNS = """
         SELECT b.attrelid, b.attnum, b.attname, b.attgenerated, t.typbasetype, t.typtypmod
         FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
     )
-    SELECT b.attrelid::bigint, b.attname, t.typname, b.typmod, format_type(t.oid, b.typmod), n.nspname,
+    SELECT b.attrelid::bigint, b.attname,
+        -- Types of other schemas may have the names of built-in ones.
+        CASE n.nspname WHEN 'pg_catalog' THEN t.typname ELSE n.nspname || '.' || t.typname END,
+        b.typmod, format_type(t.oid, b.typmod), n.nspname,
         concat_ws(' ', b.attnum, CASE WHEN t.typtype <> 'b' OR element.typtype <> 'b' THEN (
             WITH RECURSIVE part (oid, typelem, typbasetype, typrelid) AS (
                 SELECT t.oid, t.typelem, t.typbasetype, t.typrelid
@@ -98,7 +111,11 @@ _KEYS = """
         AND NOT EXISTS (
             SELECT FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k (attnum)
             LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-            WHERE a.attnotnull IS NOT TRUE OR k.attnum <= 0
+            WHERE a.attnotnull IS NOT TRUE OR k.attnum <= 0 OR EXISTS (
+                -- From PostgreSQL 18 on, NULLs may be older than NOT NULL.
+                SELECT FROM pg_constraint c WHERE c.conrelid = i.indrelid AND c.contype = 'n'
+                    AND NOT c.convalidated AND k.attnum = ANY (c.conkey)
+            )
         )
     ORDER BY i.indrelid, i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid
 """
@@ -110,7 +127,8 @@ class Column:
     """A column as it is read.
 
     sql_type   its type as PostgreSQL writes it, below any domain
-    base_type  the name of that type in the catalogue, `modifier` its length or precision, `namespace` its schema
+    base_type  the name of that type in the catalogue, behind `namespace`, its schema, unless it is built in
+    modifier   its length or precision, as the catalogue packs it
     type, form the Fivetran type, and the SQL that reads it
     definition what its value depends on beside what was written
     """
@@ -295,7 +313,9 @@ class _Reader:
         self._session, self._settings = session, settings
         self._wanted = Patterns("tables", settings.tables)
         self._unwanted = Patterns("exclude_tables", settings.exclude_tables)
-        self._keys = Patterns("keys", (key.partition("=")[0] for key in settings.keys))
+        keys = [key.partition("=") for key in settings.keys]
+        self._declared_keys = {pattern.strip(): columns for pattern, _, columns in reversed(keys)}
+        self._keys = Patterns("keys", (pattern.strip() for pattern, _, _ in keys))
         self._full = Patterns("full_tables", settings.full_tables)
         self._included = Patterns("include_columns", settings.include_columns)
         self._excluded = Patterns("exclude_columns", settings.exclude_columns)
@@ -303,44 +323,91 @@ class _Reader:
         self._text = Patterns("text_columns", settings.text_columns)
         self._cursors = Patterns("cursor_columns", settings.cursor_columns)
         self._soft_deletes = Patterns("soft_delete_columns", settings.soft_delete_columns)
+        self._of_columns = (
+            self._included, self._excluded, self._hashed, self._text, self._cursors, self._soft_deletes
+        )  # fmt: skip
+        self._logged: Mapping[int, frozenset[str]] = {}
         self._left_out: list[str] = []
         self._problems: list[str] = []
 
     def catalog(self) -> Catalog:
         relations = self._session.fetch(_RELATIONS)
-        found = [relation for relation in relations if self._is_wanted(*relation[1:3])]
+        unwanted = {oid for oid, schema, name, *_ in relations if self._unwanted.match(schema, name)}
+        found = [
+            relation for relation in relations if self._wanted.match(*relation[1:3]) and relation[0] not in unwanted
+        ]
         oids = sql.Literal([relation[0] for relation in found])
         details = {oid: rest for oid, *rest in self._session.fetch(sql.SQL(_DETAILS).format(oids=oids))}
         columns: dict[int, list[tuple[Any, ...]]] = {}
         for oid, *described in self._session.fetch(sql.SQL(_COLUMNS).format(oids=oids)):
             columns.setdefault(oid, []).append(tuple(described))
         keys = {oid: tuple(key) for oid, key in self._session.fetch(sql.SQL(_KEYS).format(oids=oids))}
+        if self._settings.mode == "log":
+            self._logged = logged_columns(self._session, [relation[0] for relation in found])
         tables = []
-        for oid, schema, name, kind, lacks in found:
-            hides_rows, partitions, ancestors, about = details[oid]
-            if not details.keys().isdisjoint(ancestors):
-                continue  # a partition is delivered with its parent
-            if lacks:
-                self._left_out.append(f"table {schema}.{name} is left out until this is run: GRANT {lacks}")
-                continue
-            described = list(self._columns(schema, name, columns.get(oid, [])))
-            if not described:
-                self._left_out.append(f"table {schema}.{name} is left out: it has no columns")
-                continue
-            key, declared = self._key(schema, name, keys.get(oid, ()), described)
-            cursor = self._cursor(schema, name, described)
-            tables.append(
-                Table(
-                    schema, name, oid, kind, hides_rows, partitions or "", about or 0, tuple(described), key, declared,
-                    self._mode(schema, name, kind, key, cursor), cursor,
-                    self._soft_delete(schema, name, columns[oid]), self._settings.hash_salt,
-                )
-            )  # fmt: skip
+        for relation in found:
+            oid = relation[0]
+            if oid not in details:
+                continue  # it was dropped a moment ago
+            *about, ancestors = details[oid]
+            if not (details.keys() | unwanted).isdisjoint(ancestors):
+                continue  # a partition is delivered with its parent, or left out with it
+            tables.append(self._table(relation, about, columns.get(oid, []), keys.get(oid, ())))
         self._tell_unmatched()
-        return Catalog(tuple(tables), tuple(self._left_out), tuple(self._problems))
+        return Catalog(tuple(filter(None, tables)), tuple(self._left_out), tuple(self._problems))
 
-    def _is_wanted(self, schema: str, name: str) -> bool:
-        return bool(self._wanted.match(schema, name)) and not self._unwanted.match(schema, name)
+    def _table(
+        self, relation: tuple[Any, ...], details: list[Any], columns: list[tuple[Any, ...]], found_key: tuple[str, ...]
+    ) -> Table | None:
+        """The table as it is read; None, and the reason in `left_out`, if it cannot be."""
+        oid, schema, name, kind, obstacle = relation
+        hides_rows, partitions, about, has_xmin, may_read_xmin = details
+        if obstacle := obstacle or self._withheld(schema, name, found_key, columns):
+            self._left_out.append(f"table {schema}.{name} is left out {obstacle}")
+            self._met(schema, name, [column for column, *_ in columns])
+            return None
+        described = list(self._columns(schema, name, columns))
+        if not described:
+            self._left_out.append(f"table {schema}.{name} is left out: it has no columns")
+            return None
+        key, declared = self._key(schema, name, found_key, described)
+        cursor = self._cursor(schema, name, described)
+        mode = self._mode(schema, name, kind, key, cursor)
+        if mode == "changes" and has_xmin and not may_read_xmin:
+            grant = self._grant(schema, name, ["xmin"])
+            self._left_out.append(f"table {schema}.{name} is read whole by every sync until this is run: {grant}")
+        if mode == "changes" and not (has_xmin and may_read_xmin):
+            mode = "full"
+        if mode == "log" and (lack := self._lack(relation, hides_rows, key, declared)):
+            self._left_out.append(f"table {schema}.{name} is read whole by every sync {lack}")
+            mode = "full"
+        return Table(
+            schema, name, oid, kind, hides_rows, partitions or "", about or 0, tuple(described), key, declared, mode,
+            cursor, self._soft_delete(schema, name, columns), self._settings.hash_salt,
+        )  # fmt: skip
+
+    def _withheld(self, schema: str, table: str, key: tuple[str, ...], columns: list[tuple[Any, ...]]) -> str | None:
+        """Why a table cannot be read, if the user may not read columns that it cannot be read without."""
+        key = key or self._declared_key(schema, table)
+        leading = (self._cursors, self._soft_deletes)
+        needed = [
+            name
+            for name, *_, may_read in columns
+            if not may_read and (name in key or any(patterns.match(schema, table, name) for patterns in leading))
+        ]
+        return f"until this is run: {self._grant(schema, table, needed)}" if needed else None
+
+    def _met(self, schema: str, table: str, columns: list[str]) -> None:
+        """Takes note that patterns match something, although it is not delivered."""
+        for patterns in (self._keys, self._full):
+            patterns.match(schema, table)
+        for patterns in self._of_columns:
+            for column in columns:
+                patterns.match(schema, table, column)
+
+    def _grant(self, schema: str, table: str, columns: list[str]) -> str:
+        names = ", ".join(map(_quoted, columns))
+        return f"GRANT SELECT ({names}) ON {_quoted(schema)}.{_quoted(table)} TO {_quoted(self._settings.user)}"
 
     def _columns(self, schema: str, table: str, described: list[tuple[Any, ...]]) -> Iterator[Column]:
         only_some = self._included.match(schema, table)
@@ -350,26 +417,22 @@ class _Reader:
             if self._excluded.match(*place) or not is_included:
                 continue
             if not may_read:
-                grant = (
-                    f"SELECT ({_quoted(name)}) ON {_quoted(schema)}.{_quoted(table)} TO {_quoted(self._settings.user)}"
-                )
-                self._left_out.append(
-                    f"column {name} of table {schema}.{table} is left out until this is run: GRANT {grant}"
-                )
+                grant = self._grant(schema, table, [name])
+                self._left_out.append(f"column {name} of table {schema}.{table} is left out until this is run: {grant}")
+                self._met(schema, table, [name])
                 continue
             is_hashed = bool(self._hashed.match(*place))
             type_, form = form_of(base_type, modifier)
             if is_hashed or self._text.match(*place):
-                type_, form = "STRING", TEXT
+                type_, form = "STRING", text_form(base_type, modifier)
             yield Column(name, base_type, modifier, sql_type, namespace, definition, type_, form, is_hashed)
 
     def _key(
         self, schema: str, table: str, found: tuple[str, ...], columns: list[Column]
     ) -> tuple[tuple[str, ...], bool]:
         """The table's key, and whether it is the settings' alone."""
-        pattern = self._keys.match(schema, table)
-        declared = next((key for key in self._settings.keys if pattern and key.startswith(f"{pattern}=")), "")
-        key = found or tuple(part.strip() for part in declared.partition("=")[2].split("+") if part)
+        declared = self._declared_key(schema, table)
+        key = found or declared
         missing = [name for name in key if name not in {column.name for column in columns}]
         if missing and found:
             self._problems.append(
@@ -379,6 +442,10 @@ class _Reader:
         elif missing:
             self._problems.append(f"keys: table {schema}.{table} has no column {', '.join(missing)}")
         return (() if missing else key), not found
+
+    def _declared_key(self, schema: str, table: str) -> tuple[str, ...]:
+        columns = self._declared_keys.get(self._keys.match(schema, table) or "", "")
+        return tuple(column.strip() for column in columns.split("+") if column)
 
     def _cursor(self, schema: str, table: str, columns: list[Column]) -> Column | None:
         chosen = [column for column in columns if self._cursors.match(schema, table, column.name)]
@@ -408,19 +475,41 @@ class _Reader:
             return "keyless"
         if cursor:
             return "cursor"
-        # What wrote a row of a view or of a foreign table is not known.
-        return "full" if is_full or kind in "vf" else self._settings.mode
+        # What wrote a row of a view or of a foreign table is not known; and no view is in the change log.
+        has_none = kind in ("vfm" if self._settings.mode == "log" else "vf")
+        return "full" if is_full or has_none else self._settings.mode
+
+    def _lack(
+        self, relation: tuple[Any, ...], hides_rows: bool, key: tuple[str, ...], is_declared: bool
+    ) -> str | None:
+        """Why the change log does not tell which rows of a table have changed; None if it does."""
+        oid, schema, name, kind, _ = relation
+        if hides_rows:
+            return "as row-level security may show other rows of it without a change"
+        if is_declared:
+            return "as nothing in the database keeps its key unique: mode log needs one with an index"
+        if set(key) <= self._logged.get(oid, frozenset()):
+            return None
+        place = f"{_quoted(schema)}.{_quoted(name)}"
+        if kind == "p":
+            return (
+                f"until it has a primary key that is its replica identity, and that of each partition: ALTER TABLE "
+                f"{place} ADD PRIMARY KEY ({', '.join(map(_quoted, key))})"
+            )
+        return (
+            f"as the log does not name the rows that are updated or deleted, until it has a primary key, or this is "
+            f"run: ALTER TABLE {place} REPLICA IDENTITY FULL"
+        )
 
     def _tell_unmatched(self) -> None:
         """A pattern that matches nothing is a mistake: of columns to hide, one that would be found too late."""
-        all_patterns = (
-            *(self._wanted, self._keys, self._full, self._included, self._excluded, self._hashed),
-            *(self._text, self._cursors, self._soft_deletes),
-        )
-        for patterns in all_patterns:
-            what = "table" if patterns in (self._wanted, self._keys, self._full) else "column of a table delivered"
+        for patterns in (self._wanted, self._keys, self._full, *self._of_columns):
+            what = "column of a table delivered" if patterns in self._of_columns else "table"
             for pattern in patterns.unmatched:
                 self._problems.append(f"{patterns.setting}: {pattern} matches no {what}")
+        for pattern in self._unwanted.unmatched:
+            if not is_wild(pattern):  # what a pattern is to keep out may come later
+                self._problems.append(f"{self._unwanted.setting}: {pattern} matches no table")
 
 
 def _quoted(name: str) -> str:

@@ -10,25 +10,28 @@ changes  only rows written since the pass before began, by `xmin`, the transacti
 cursor   only rows whose cursor column has grown, up to a bound taken when the pass begins; then those beyond the bound,
          which the next pass reads again: NULL, infinity, the future, and what was written a moment ago
          {"from": "2026-01-31 …", "pass": {"upto": "2026-02-01 …", "after": ["2026-01-31 …", "7"], "beyond": false}}
-full     a truncate, then every row: the only one of these that sees deletes
+full     a truncate, then every row: the only one of these, beside log, that sees deletes
          {"pass": {"after": ["7"]}}
+log      a copy, and from then on the changes and deletes that the server's log names (change_stream.py)
+         {"log": "0/16F3D58", "from": "0/16F3E10", "pass": {"after": ["7"]}}
 keyless  as full, but begun anew when it is interrupted: nothing tells its rows apart
 """
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, repeat
 from sys import getsizeof
 
 import psycopg2
 from fivetran_connector_sdk import Operations as op
-from psycopg2 import sql
+from psycopg2 import errors, sql
 
 from catalog import Column, Mode, Table
-from scan import Part, Scan
+from change_stream import follow
+from scan import KeyText, Part, Scan
 from service_spec import Settings
-from session import Patience, Session, told
+from session import Patience, Session, reason, told
 from shared.checkpoints import Checkpoints
 from shared.errors import RecordError, SourceError
 from shared.pages import Page, Position, Record, describe
@@ -39,6 +42,14 @@ _NOW = """
         (SELECT oid::text FROM pg_database WHERE datname = current_database()), pg_postmaster_start_time()::text
     FROM pg_control_system()
 """
+# By the type of a cursor column: the bound of a pass, which rows it is taken of, and whether numbers have begun again.
+_TIMES = ("date", "timestamp", "timestamptz")
+_NUMBER = "greatest(max({column})::numeric - {overlap}, min({column}))"  # what is below would not fit every type
+_BOUNDS = {
+    "time": ("max({column}) - make_interval(secs => {overlap})", "isfinite({column}) AND {column} <= now()", "false"),
+    "number": (_NUMBER, "true", "max({column}) < {begin}"),
+    "numeric": (_NUMBER, "{column}::text !~ '[a-z]'", "max({column}) < {begin}"),  # no infinity, no NaN
+}
 # PostgreSQL compares transaction ids within this distance; beyond it, `xmin` says nothing.
 _COMPARABLE = 2**31 - 1
 # Of so many rows, one is measured for the progress log.
@@ -49,15 +60,22 @@ def read_pages(
     session: Session, tables: Iterable[Table], checkpoints: Checkpoints, settings: Settings
 ) -> Generator[Page, None, None]:
     """All tables, one after another, each from where its stream stands. Raises SourceError naming the table."""
-    for table in tables:
+    in_log = [Reader(session, table, settings) for table in tables if table.mode == "log"]
+    yield from follow(session, in_log, checkpoints, settings)
+    for table in (table for table in tables if table.mode != "log"):
         with told(f"table {table.stream} could not be read to its end"):
-            yield from Reader(session, table, settings).pages(checkpoints.position(table.stream, needs=("shape",)))
+            try:
+                yield from Reader(session, table, settings).pages(checkpoints.position(table.stream, needs=("shape",)))
+            except errors.InsufficientPrivilege as error:  # on what a view reads, a function calls, a policy asks
+                session.connection.rollback()
+                op.warning(f"table {table.stream} is left out until this user may read all of it: {reason(error)}")
 
 
 class Reader:
     """Reads one table."""
 
     def __init__(self, session: Session, table: Table, settings: Settings) -> None:
+        self.table = table
         self._session, self._table, self._settings = session, table, settings
         self._scan = Scan(session, table, settings)
         self._schema = None if settings.one_schema else table.schema
@@ -78,13 +96,13 @@ class Reader:
         }
         yield from read[self._table.mode](position)
 
-    def _kept(self) -> Position:
+    def kept(self) -> Position:
         """What must be unchanged for a position to hold."""
         return {"mode": self._table.mode, "shape": f"{self._schema or ''} {self._table.shape}"}
 
     def _changes(self, position: Position | None) -> Iterator[Page]:
         now, server = self._now()
-        kept = {**self._kept(), "server": server}
+        kept = {**self.kept(), "server": server}
         since, under_way = None, None
         has_other_parts = False
         if position and _holds(position, kept):
@@ -107,39 +125,54 @@ class Reader:
         yield self._page([], {**kept, "since": next_since})
 
     def _full(self, position: Position | None) -> Iterator[Page]:
-        kept = self._kept()
-        if position and _holds(position, kept) and "pass" in position:
-            behind = position["pass"]["after"]
-        else:
-            behind = None
+        yield from self.copied(position, self.kept())
+
+    def copied(self, position: Position | None, kept: Position) -> Iterator[Page]:
+        """A truncate and every row, or what is left of them if the position is inside such a pass with all that must
+        be unchanged. At its end the table stands at `kept`."""
+        behind = position["pass"]["after"] if position and _holds(position, kept) and "pass" in position else None
+        begins = behind is None
+        if begins:
             self._check_key()
-            yield self._page([], {**kept, "pass": {"after": None}}, truncate=True)
         for rows, after in self._scan.batches(Part((), self._table.key, behind)):
-            yield self._page(rows, self._saved({**kept, "pass": {"after": after}}), expected=self._table.about)
-        yield self._page([], kept)
+            moved = {**kept, "pass": {"after": after}}
+            # Truncated is what can be read: not before the first rows are here.
+            yield self._page(rows, self._saved(moved), truncate=begins, expected=self._table.about)
+            begins = False
+        yield self._page([], kept, truncate=begins)
 
     def _cursor(self, position: Position | None) -> Iterator[Page]:
         cursor, key = self._table.cursor, self._table.key
         assert cursor is not None  # of this mode
-        kept = {**self._kept(), "cursor": cursor.name}
+        kept = {**self.kept(), "cursor": cursor.name}
         if not position or not _holds(position, kept):
             self._check_key()
             position = {"from": None}
-        begin = position["from"]
-        under_way = position.get("pass") or {"upto": self._bound(cursor), "after": None, "beyond": False}
+        begin, under_way = position["from"], position.get("pass")
+        if not under_way:
+            upto, has_fallen = self._bound(cursor, begin)
+            if has_fallen or self._table.hides_rows:  # a policy may show rows that were written long ago
+                begin = None
+            under_way = {"upto": upto, "after": None, "beyond": False}
         upto, behind = under_way["upto"], under_way["after"]
-        below = cursor.compared("<=", upto) if upto is not None else sql.SQL("false")
-        grown = (below, cursor.compared(">=", begin)) if begin is not None else (below,)
+        grown: list[sql.Composable] = [sql.SQL("false")]
+        rest: list[sql.Composable] = []
+        if upto is not None:
+            grown = [cursor.compared("<=", upto)]
+            # All but those, said so that an index on the cursor finds them.
+            rest = [sql.SQL("({} IS NULL OR {})").format(cursor.reference, cursor.compared(">", upto))]
+        if begin is not None:
+            grown.append(cursor.compared(">=", begin))
         parts = {
-            False: Part(grown, (cursor, *(column for column in key if column != cursor))),
-            True: Part((sql.SQL("({}) IS NOT TRUE").format(below),), key),
+            False: Part(tuple(grown), (cursor, *(column for column in key if column != cursor))),
+            True: Part(tuple(rest), key, few=begin is not None),
         }
         for beyond in (False, True)[under_way["beyond"] :]:
             for rows, after in self._scan.batches(replace(parts[beyond], after=behind)):
                 moved = {**kept, "from": begin, "pass": {"upto": upto, "after": after, "beyond": beyond}}
                 yield self._page(rows, self._saved(moved), expected=0 if begin else self._table.about)
             behind = None
-        yield self._page([], {**kept, "from": begin if upto is None else upto})
+        yield self._page([], {**kept, "from": upto})
 
     def _keyless(self, _: Position | None) -> Iterator[Page]:
         """Every row, with its number among the rows equal to it, so that Fivetran keeps them apart."""
@@ -148,25 +181,43 @@ class Reader:
         conditions = [sql.SQL("{} IS NOT TRUE").format(is_deleted)] if is_deleted else []
         is_read = False
         while not is_read:
-            yield self._page([], None, truncate=True)
+            begins = True
             try:
                 for rows in self._scan.numbered(conditions):
-                    page = self._page(rows, None, expected=self._table.about)
+                    page = self._page(rows, None, truncate=begins, expected=self._table.about)
                     page.records = map(self._numbered, page.records, rows)
                     yield page
+                    begins = False
             except psycopg2.Error as error:
                 patience.after(error)
             else:
                 is_read = True
-        yield self._page([], self._kept())
+        yield self._page([], self.kept(), truncate=begins)
 
     def _numbered(self, record: Record, row: Row) -> Record:
         record[self._table.occurrence] = row[-1]
         return record
 
-    def looked_up(self, conditions: Iterable[sql.Composable], position: Position | None) -> Page:
-        """A page of the rows that meet some conditions, which are few."""
-        return self._page(self._scan.keyed(conditions), position)
+    def looked_up(self, keys: Sequence[KeyText]) -> Iterator[Page]:
+        """What has become of the rows with these keys, which are few: those that are there, and deletes of the others.
+        No position moves."""
+        names = self._table.primary_key
+        # A key that its column's type cannot hold was never delivered.
+        gone = (row for row in self._scan.missing(keys) if None not in row)
+        page = self._page([], None)
+        page.deletes = list(self._hashed(dict(zip(names, row, strict=True)) for row in gone))
+        if page.deletes:
+            yield page
+        for rows in self._scan.keyed(keys):
+            yield self._page(rows, None)
+
+    def emptied(self) -> Page:
+        """The table has no rows any more. No position moves."""
+        return self._page([], None, truncate=True)
+
+    def moved(self, position: Position) -> Page:
+        """Nothing is delivered, and the table stands at the position."""
+        return self._page([], position)
 
     def _page(self, rows: list[Row], position: Position | None, *, truncate: bool = False, expected: int = 0) -> Page:
         self._check(rows)
@@ -189,17 +240,20 @@ class Reader:
         )
 
     def _records(self, rows: Iterable[Row]) -> Iterator[Record]:
-        names = self._names  # what only the scan needs stands behind them
-        records = (dict(zip(names, row, strict=False)) for row in rows)
+        # What only the scan needs stands behind the names. Without a frame of Python's own: this is run for every row.
+        records: Iterator[Record] = map(dict, map(zip, repeat(self._names), rows))
+        return self._hashed(records)
+
+    def _hashed(self, records: Iterable[Record]) -> Iterator[Record]:
         hashed = [column.name for column in self._table.columns if column.is_hashed]
-        return map(self._hasher(hashed), records) if hashed else records
+        return map(self._hasher(hashed), records) if hashed else iter(records)
 
     def _hasher(self, hashed: list[str]) -> Callable[[Record], Record]:
         salt = self._table.salt.encode()
 
         def with_hashes(record: Record) -> Record:
             for name in hashed:
-                if record[name] is not None:
+                if record.get(name) is not None:  # a delete has the key alone
                     record[name] = hashlib.sha256(salt + record[name].encode()).hexdigest()
             return record
 
@@ -221,7 +275,7 @@ class Reader:
             if row[place] is None:
                 continue
             columns = ", ".join(row[place])
-            record = next(self._records([row]))
+            record = {**next(self._records([row])), **row[place]}
             described = describe(self._table.stream, self._table.primary_key, record)
             if in_key := [name for name in self._table.primary_key if name in row[place]]:
                 raise RecordError(
@@ -250,18 +304,30 @@ class Reader:
                 "in common, or it is NULL"
             )
 
-    def _bound(self, cursor: Column) -> str | None:
-        """The largest cursor that is not in the future, less the overlap, as text; None without any."""
-        bound, usable = sql.SQL("max({column}) - {overlap}"), sql.SQL("{column}::numeric <> 'NaN'")
-        if cursor.base_type in ("date", "timestamp", "timestamptz"):
-            bound = sql.SQL("max({column}) - make_interval(secs => {overlap})")
-            usable = sql.SQL("isfinite({column}) AND {column} <= now()")
-        parts = {"column": cursor.reference, "overlap": sql.Literal(self._settings.cursor_overlap)}
-        query = sql.SQL("SELECT ({})::{}::text FROM {} WHERE {}").format(
-            bound.format(**parts), sql.SQL(cursor.sql_type), self._table.source, usable.format(**parts)
+    def _bound(self, cursor: Column, begin: str | None) -> tuple[str | None, bool]:
+        """The largest cursor that is not in the future, less the overlap, as text; None without any. And whether
+        numbers have begun again below where this pass was to begin: then no row can be told from a new one."""
+        kind = "time" if cursor.base_type in _TIMES else "numeric" if cursor.base_type == "numeric" else "number"
+        bound, usable, fallen = _BOUNDS[kind]
+        parts = {
+            "column": cursor.reference,
+            "overlap": sql.Literal(self._settings.cursor_overlap),
+            "begin": sql.SQL("NULL") if begin is None else cursor.literal(begin),
+        }
+        query = sql.SQL("SELECT ({})::{}::text, coalesce({}, false) FROM {} WHERE {}").format(
+            sql.SQL(bound).format(**parts),
+            sql.SQL(cursor.sql_type),
+            sql.SQL(fallen).format(**parts),
+            self._table.source,
+            sql.SQL(usable).format(**parts),
         )
-        ((text,),) = self._session.fetch(query)
-        return None if text is None else str(text)
+        ((text, has_fallen),) = self._session.fetch(query)
+        if has_fallen:
+            op.warning(
+                f"table {self._table.stream} is read whole: all of {cursor.name} is below {begin}, where this sync was "
+                "to begin"
+            )
+        return text, has_fallen
 
     def _now(self) -> tuple[int, str]:
         """The oldest transaction that has not ended, and a fingerprint of the server since it was started."""

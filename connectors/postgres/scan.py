@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
@@ -15,7 +16,12 @@ from service_spec import Settings
 from session import Patience, Session, reason
 from shared.server_side_cursor import MOST_ROWS, Row, read_batches
 
+# One key after another, whatever the statistics say: of a table that has grown since, they may be far off.
+_BY_INDEX = "SET LOCAL enable_hashjoin TO off; SET LOCAL enable_mergejoin TO off"
+
 After = list[str]
+# The values of a key, as text that PostgreSQL reads back.
+KeyText = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,15 @@ class Part:
     """Some rows of a table: those that meet all conditions, in the order of some columns that tell them apart.
 
     after  the values of those columns in the last row that was read, as text; None for none. Reading goes on behind it
+    few    the rows are few: better found by an index and sorted than met on the way through the table in order
+    keyed  the rows are those of a list of keys: each is found by the index of the key
     """
 
     conditions: tuple[sql.Composable, ...]
     order: tuple[Column, ...]
     after: After | None = None
+    few: bool = False
+    keyed: bool = False
 
 
 class Scan:
@@ -40,6 +50,7 @@ class Scan:
 
     def __init__(self, session: Session, table: Table, settings: Settings) -> None:
         self._session, self._table, self._settings = session, table, settings
+        self._resumes = True  # whether the server can compare with a place in the order
 
     def batches(self, part: Part) -> Iterator[tuple[list[Row], After]]:
         """The rows of `part` in lists, each with its last row's place in the order. Raises psycopg2.Error for what will
@@ -50,10 +61,11 @@ class Scan:
             begun = time.monotonic()
             try:
                 for rows in self._read(part, after):
-                    patience.progress()
+                    if self._resumes:  # else the next transaction would not get any further
+                        patience.progress()
                     after = self._place(part.order, rows[-1])
                     yield rows, after
-                    if time.monotonic() - begun > self._settings.snapshot_seconds:
+                    if self._resumes and time.monotonic() - begun > self._settings.snapshot_seconds:
                         break
                 else:
                     is_read = True
@@ -68,15 +80,38 @@ class Scan:
         row = sql.SQL('ROW({})::text COLLATE "C"').format(columns)
         number = sql.SQL("row_number() OVER (PARTITION BY {})").format(row)
         query = _select([*self.values, number], self._table, conditions, row)
-        widths = _select([sql.SQL("octet_length({})").format(row)], self._table, conditions, row)
+        width = sql.SQL("{} * octet_length({})").format(self._growth, row)
+        widths = _select([width], self._table, conditions, row)
         yield from self._fetch(query, widths)
-        self._session.connection.rollback()
+        with suppress(psycopg2.Error):  # all is read: whatever is asked for next will find the connection lost
+            self._session.connection.rollback()
 
-    def keyed(self, conditions: Iterable[sql.Composable]) -> list[Row]:
-        """The rows that meet the conditions, which are few."""
-        return self._session.fetch(
-            self._operators(self._table.key), _select(self._flagged, self._table, conditions, None)
+    def missing(self, keys: Sequence[KeyText]) -> list[Row]:
+        """Those of some keys that no row has, letter for letter: types may call values equal that are delivered as
+        different ones. As values of the key's columns. Raises psycopg2.Error for what will not pass."""
+        key = self._table.key
+        of_row, given = (
+            [sql.SQL("{}.{}").format(sql.SQL(alias), sql.Identifier(column.name)) for column in key] for alias in "tk"
         )
+        same = [sql.SQL("{} = {}").format(*pair) for pair in zip(of_row, given, strict=True)]
+        alike = [sql.SQL('{}::text = {}::text COLLATE "C"').format(*pair) for pair in zip(of_row, given, strict=True)]
+        query = sql.SQL("SELECT {} FROM ({}) AS k ({}) WHERE NOT EXISTS (SELECT FROM {} WHERE {})").format(
+            sql.SQL(", ").join(
+                sql.SQL(column.form.value).format(reference) for column, reference in zip(key, given, strict=True)
+            ),
+            _listed(key, keys),
+            sql.SQL(", ").join(sql.Identifier(column.name) for column in key),
+            self._table.source,
+            sql.SQL(" AND ").join([*same, *alike]),
+        )
+        return self._session.fetch(self._operators(key), _BY_INDEX, query)
+
+    def keyed(self, keys: Sequence[KeyText]) -> Iterator[list[Row]]:
+        """The rows that have one of some keys, which are few, in bounded lists. Raises psycopg2.Error."""
+        key = self._table.key
+        columns = sql.SQL(", ").join(column.reference for column in key)
+        is_one = sql.SQL("({}) IN ({})").format(columns, _listed(key, keys))
+        return (rows for rows, _ in self.batches(Part((is_one,), key, few=True, keyed=True)))
 
     @property
     def values(self) -> list[sql.Composable]:
@@ -91,7 +126,7 @@ class Scan:
 
     def _read(self, part: Part, after: After | None) -> Iterator[list[Row]]:
         """The rows behind `after`; all of the part, and said so, where the server cannot compare with it."""
-        if after is None:
+        if after is None or not self._resumes:
             yield from self._ordered(part, None)
             return
         batches = self._ordered(part, after)
@@ -99,16 +134,20 @@ class Scan:
             first = next(batches, None)
         except (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError) as error:
             self._session.connection.rollback()
-            what = f"table {self._table.stream} is read from its beginning: its key cannot be compared"
-            op.warning(f"{what} ({reason(error)})")
             batches = self._ordered(part, None)
-        else:
-            batches = chain([first] if first else [], batches)
-        yield from batches
+            first = next(batches, None)  # raises what has nothing to do with the key
+            self._resumes = False
+            why = "" if any(column.is_hashed for column in part.order) else f" ({reason(error)})"
+            op.warning(f"table {self._table.stream} is read from its beginning: its key cannot be compared{why}")
+        yield from chain([first] if first else [], batches)
 
     def _ordered(self, part: Part, after: After | None) -> Iterator[list[Row]]:
         with self._session.connection.cursor() as cursor:
             cursor.execute(self._operators(part.order))
+            if part.few:  # PostgreSQL plans for the first tenth of what a cursor would bring, unless it is told
+                cursor.execute("SET LOCAL cursor_tuple_fraction TO 1")
+            if part.keyed:
+                cursor.execute(_BY_INDEX)
         conditions = [*part.conditions, *([_behind(part.order, after)] if after is not None else [])]
         order = sql.SQL(", ").join(column.reference for column in part.order)
         hidden = [sql.SQL("{}::text").format(column.reference) for column in self._hidden(part.order)]
@@ -140,8 +179,14 @@ class Scan:
         """SQL of the bytes of a row: measured where a column has no bound."""
         bounded = sum(column.most_bytes or 0 for column in self._table.columns)
         unbounded = [column.width for column in self._table.columns if column.most_bytes is None]
-        measured = [sql.SQL("coalesce({}, 0)").format(width) for width in unbounded]
+        measured = [sql.SQL("coalesce({} * {}, 0)").format(self._growth, width) for width in unbounded]
         return sql.SQL(" + ").join([sql.Literal(bounded), *measured])
+
+    @property
+    def _growth(self) -> sql.Composable:
+        """How many times longer text can be here than in the encoding of the database, which is what is measured."""
+        encoding = self._session.connection.info.parameter_status("server_encoding")
+        return sql.Literal(1 if encoding in ("UTF8", "SQL_ASCII") else 3)
 
     def _operators(self, order: Sequence[Column]) -> sql.Composable:
         """A statement that makes the key compare by its types' own operators, in the schemas of their extensions."""
@@ -166,6 +211,18 @@ def _behind(order: Sequence[Column], after: After) -> sql.Composable:
     return sql.SQL("({}) > ({})").format(
         sql.SQL(", ").join(column.reference for column in order), sql.SQL(", ").join(values)
     )
+
+
+def _listed(columns: Sequence[Column], keys: Sequence[KeyText]) -> sql.Composable:
+    """SQL of a table of keys; each is a constant, never pasted. The server knows how many they are."""
+    names = [sql.Identifier(f"c{number}") for number in range(len(columns))]
+    values = [
+        sql.SQL("u.{}::{}").format(name, sql.SQL(column.sql_type)) for name, column in zip(names, columns, strict=True)
+    ]
+    # One constant for a column: one for each value would take longer to write than to look up.
+    texts = [sql.SQL("{}::text[]").format(sql.Literal(list(of_column))) for of_column in zip(*keys, strict=True)]
+    lists = [sql.SQL(", ").join(parts) for parts in (values, texts, names)]
+    return sql.SQL("SELECT {} FROM unnest({}) AS u ({})").format(*lists)
 
 
 def _exact(guarded: Sequence[Column]) -> sql.Composable:

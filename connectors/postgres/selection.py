@@ -17,6 +17,11 @@ def parts_of(pattern: str) -> list[str]:
     return pattern.split(".")
 
 
+def is_wild(pattern: str) -> bool:
+    """Whether a pattern may match more than one name."""
+    return bool(set("*?[") & set(pattern))
+
+
 class Patterns:
     """Some patterns of one setting; remembers which of them have matched something."""
 
@@ -30,12 +35,11 @@ class Patterns:
 
         A pattern longer than the name is compared with as many parts as the name has.
         """
-        for pattern, parts in self._patterns:
-            if all(map(fnmatchcase, name, parts)):
-                if len(parts) == len(name):
-                    self._unmatched.pop(pattern, None)
-                return pattern
-        return None
+        matching = [pattern for pattern, parts in self._patterns if all(map(fnmatchcase, name, parts))]
+        for pattern in matching:
+            if len(parts_of(pattern)) == len(name):
+                self._unmatched.pop(pattern, None)
+        return next(iter(matching), None)
 
     @property
     def unmatched(self) -> list[str]:

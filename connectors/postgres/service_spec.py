@@ -1,15 +1,24 @@
 """What the connector is: its settings. Its tables are those that the database's catalogue names (catalog.py)."""
 
 import re
+import ssl
+import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
-from selection import parts_of
+from selection import is_wild, parts_of
 from shared.configuration import SettingsBase, setting
 
 
-def _without_port(host: str) -> str | None:
+def _host(host: str) -> str | None:
+    if re.search(r"://|[@=\s]", host) and not host.startswith("/"):
+        return "expected the host alone: user, password, port and database are settings of their own"
     return "expected the host alone: the port is a setting of its own" if re.fullmatch(r"[^:/]+:[0-9]+", host) else None
+
+
+def _name(name: str) -> str | None:
+    """An address has a password in it, and names are shown in errors."""
+    return "expected a name, not an address" if "://" in name else None
 
 
 def _tables(patterns: tuple[str, ...]) -> str | None:
@@ -30,20 +39,41 @@ def _wrong(patterns: tuple[str, ...], parts: int, form: str) -> str | None:
     return None if all(len(parts_of(pattern)) == parts for pattern in patterns) else f"expected {form}, with * for any"
 
 
+def pem(text: str) -> str:
+    """The certificates in a text, each in lines as it should be, however a form has changed its line breaks."""
+    blocks = re.findall("-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", text, re.DOTALL)
+    bodies = (textwrap.wrap(re.sub(r"\\[rn]|\s", "", block), 64) for block in blocks)
+    return "".join(
+        "\n".join(["-----BEGIN CERTIFICATE-----", *body, "-----END CERTIFICATE-----", ""]) for body in bodies
+    )
+
+
+def _authority(text: str) -> str | None:
+    try:
+        ssl.create_default_context(cadata=pem(text) or "none")
+    except (ssl.SSLError, TypeError):  # TypeError: other characters than ASCII's
+        return "expected a certificate as PEM text, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
+    return None
+
+
 @dataclass(frozen=True)
 class Settings(SettingsBase):
-    host: str = setting("Host name or address of the server", example="127.0.0.1", check=_without_port)
+    host: str = setting("Host name or address of the server", example="127.0.0.1", check=_host)
     port: int = setting("TCP port of the server", default=5432, minimum=1, maximum=65535)
-    database: str = setting("Database to read", example="tpch")
-    user: str = setting("User that may connect to the database and read its tables", example="fivetran_reader")
+    database: str = setting("Database to read", example="tpch", check=_name)
+    user: str = setting(
+        "User that may connect to the database and read its tables", example="fivetran_reader", check=_name
+    )
     password: str = setting("Password of the user", default="", secret=True)
     sslmode: Literal["require", "verify-ca", "verify-full"] = setting(
         "How TLS is used; a server on this machine may do without", default="require"
     )
     sslrootcert: str = setting(
-        "Certificate of the authority that signed the server's, as PEM text, for verify-ca and verify-full",
+        "Certificate of the authority that signed the server's, as PEM text; in one line, with blanks or \\n for its "
+        "line breaks. Without one, verify-full trusts the authorities that this machine trusts",
         default="",
         lines=True,
+        check=_authority,
     )
     allow_plaintext: bool = setting("Read from another machine without TLS, readable on the way", default=False)
     tables: tuple[str, ...] = setting("Tables to deliver", default=("public.*",), check=_tables)
@@ -97,8 +127,6 @@ class Settings(SettingsBase):
             problems.append("hash_salt: is required with hash_columns: without it, values can be guessed from hashes")
         if self.sslmode == "verify-ca" and not self.sslrootcert:
             problems.append("sslrootcert: is required with sslmode verify-ca")
-        if self.sslrootcert and "-----BEGIN CERTIFICATE-----" not in self.sslrootcert:
-            problems.append("sslrootcert: expected PEM text, which begins with -----BEGIN CERTIFICATE-----")
         if not re.fullmatch(r"[a-z0-9_]{1,63}", self.slot):
             problems.append("slot: expected lower-case letters, digits and underscores")
         return problems
@@ -107,4 +135,4 @@ class Settings(SettingsBase):
     def one_schema(self) -> bool:
         """Whether all tables are of one schema, by the patterns alone: a schema that comes later changes nothing."""
         schemas = {parts_of(pattern)[0] for pattern in self.tables}
-        return len(schemas) == 1 and not set("*?[") & set(schemas.pop())
+        return len(schemas) == 1 and not is_wild(schemas.pop())

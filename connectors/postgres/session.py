@@ -2,17 +2,19 @@
 
 import random
 import re
+import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import psycopg2
 from fivetran_connector_sdk import Logging as log
 from psycopg2 import extensions, sql
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from service_spec import Settings
+from service_spec import Settings, pem
 from shared.errors import SourceError, is_this_machine, unreachable
 
 APPLICATION_NAME = "fivetran connector"
@@ -37,8 +39,23 @@ _PINNED = {
     "idle_in_transaction_session_timeout": "0",
 }
 # Errors that pass: the server goes down, comes up or is full, a statement is cancelled (by a timeout, or by a standby
-# that has to apply changes), a transaction has to be tried again.
-_PASSING = re.compile("08...|40...|53300|57014|57P0[1-5]|25P0[34]")
+# that has to apply changes), a lock or a transaction has to be tried for again.
+_PASSING = re.compile("08...|40...|53300|55P03|57014|57P0[1-5]|25P0[34]")
+_ASKED = re.compile("^connection to server .*? failed: (FATAL: +)?")
+# What libpq says of a server that does not answer; and what to do about what else it says, by a part of it.
+_UNREACHABLE = re.compile(
+    "Connection refused|could not translate|timeout expired|timed out|No route|Network is unreachable|No such file"
+)
+_HINTS = {
+    "does not support SSL": "switch TLS on at the server (ssl = on), or, if everyone on the way there may read along, "
+    "set allow_plaintext to true",
+    "certificate verify failed": "its certificate has expired, or is not signed by the authority in sslrootcert (by "
+    "one that this machine trusts, if sslrootcert is empty)",
+    "does not match host name": "set host to the name in the certificate, or sslmode to verify-ca",
+    "password authentication failed": "check user and password",
+    "no pg_hba.conf entry": "let this user and address in with a line in the server's pg_hba.conf",
+    "permission denied for database": "GRANT CONNECT ON DATABASE lets this user in",
+}
 
 
 class Session:
@@ -50,6 +67,8 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.connection = connect(settings)
+        # What else is connected, and has to let go of a server that wants to stop.
+        self.before_renewal: Callable[[], None] = lambda: None
 
     def fetch(self, *statements: Any) -> list[tuple[Any, ...]]:
         """All rows of the last of some statements, which are few, in a transaction of their own. Raises psycopg2.Error
@@ -68,6 +87,7 @@ class Session:
 
     def renew(self) -> None:
         """A new connection in the place of one that was lost."""
+        self.before_renewal()
         self.close()
         self.connection = connect(self._settings)
 
@@ -122,7 +142,6 @@ def _passes(error: psycopg2.Error) -> bool:
 
 def connect(settings: Settings, *, pinned: bool = True, **further: Any) -> Any:
     """A read-only session in UTC; `further` are arguments of psycopg2.connect. Raises SourceError that says why not."""
-    where = f"PostgreSQL at {settings.host}:{settings.port}"
     try:
         with _authority(settings) as authority:
             further = {**authority, **further}
@@ -142,24 +161,40 @@ def connect(settings: Settings, *, pinned: bool = True, **further: Any) -> Any:
                 keepalives_count=3,
                 **further,
             )
-        if pinned:
+    except psycopg2.Error as error:
+        raise _refused(settings, reason(error)) from error
+    except UnicodeDecodeError as error:  # the server speaks in an encoding of its own until we are in
+        raise _refused(settings, ascii(error.object)) from error
+    if pinned:
+        try:
             _pin(connection)
-    except psycopg2.OperationalError as error:
-        cause = reason(error)
-        if any(word in cause for word in ("Connection refused", "could not translate", "timeout", "No route")):
-            raise unreachable(where, settings.host, cause) from error
-        raise SourceError(f"{where} would not let user {settings.user} into {settings.database}: {cause}") from error
+        except psycopg2.Error as error:
+            connection.close()
+            raise _refused(settings, reason(error)) from error
     return connection
 
 
-def _pin(connection: Any) -> None:
+def _refused(settings: Settings, cause: str) -> SourceError:
+    where = f"PostgreSQL at {settings.host}:{settings.port}"
+    if _UNREACHABLE.search(cause):
+        return unreachable(where, settings.host, cause)
+    hint = next((f"; {hint}" for word, hint in _HINTS.items() if word in cause), "")
+    return SourceError(f"{where} would not let user {settings.user} into {settings.database}: {cause}{hint}")
+
+
+def pin_values(cursor: Any) -> None:
+    """Settles how the server writes values and names, outside of any transaction. Raises psycopg2.Error."""
     # Statements, and not options of the connection: poolers such as PgBouncer refuse those.
+    pin = sql.SQL("SET {} TO {}")
+    cursor.execute(
+        sql.SQL("; ").join(pin.format(sql.Identifier(name), sql.Literal(value)) for name, value in _PINNED.items())
+    )
+
+
+def _pin(connection: Any) -> None:
     connection.autocommit = True
     with connection.cursor() as cursor:
-        pin = sql.SQL("SET {} TO {}")
-        cursor.execute(
-            sql.SQL("; ").join(pin.format(sql.Identifier(name), sql.Literal(value)) for name, value in _PINNED.items())
-        )
+        pin_values(cursor)
     connection.autocommit = False
     connection.set_session(readonly=True, isolation_level=extensions.ISOLATION_LEVEL_REPEATABLE_READ)
     extensions.register_type(_BYTES, connection)
@@ -167,28 +202,29 @@ def _pin(connection: Any) -> None:
 
 def _sslmode(settings: Settings) -> str:
     plaintext = settings.allow_plaintext or is_this_machine(settings.host)
-    return "prefer" if plaintext and settings.sslmode == "require" else settings.sslmode
+    # With `prefer`, a certificate that is refused would be followed by plaintext: not where one is to be checked.
+    return "prefer" if plaintext and settings.sslmode == "require" and not settings.sslrootcert else settings.sslmode
 
 
 @contextmanager
 def _authority(settings: Settings) -> Iterator[dict[str, str]]:
     """The settings' certificate in a file, as libpq wants it, for as long as connecting takes."""
     if not settings.sslrootcert:
-        yield {"sslrootcert": "system"} if settings.sslmode == "verify-full" else {}
+        yield {"sslrootcert": _trusted()} if settings.sslmode == "verify-full" else {}
         return
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(_pem(settings.sslrootcert))
+        file.write(pem(settings.sslrootcert))
         file.flush()
         yield {"sslrootcert": file.name}
 
 
-def _pem(text: str) -> str:
-    """Certificates in lines again, as a form of one line makes blanks of line breaks."""
-    blocks = re.findall("-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", text, re.DOTALL)
-    return "".join(
-        "\n".join(["-----BEGIN CERTIFICATE-----", *block.replace("\\n", " ").split(), "-----END CERTIFICATE-----", ""])
-        for block in blocks
-    )
+def _trusted() -> str:
+    """The file of the authorities that this machine trusts, or else of those that come with requests.
+
+    libpq's own `sslrootcert=system` looks where its OpenSSL was built, and for psycopg2-binary that is a folder of no
+    machine but the one it was built on.
+    """
+    return ssl.get_default_verify_paths().cafile or DEFAULT_CA_BUNDLE_PATH
 
 
 @contextmanager
@@ -206,8 +242,10 @@ def told(what: str) -> Iterator[None]:
 
 def reason(error: psycopg2.Error) -> str:
     """The server's reason, without where it was asked: our sentence has said that."""
-    line = str(error).strip().partition("\n")[0] or type(error).__name__
-    return re.sub(r"^connection to server .* failed: (FATAL: +)?", "", line)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # A host may have several addresses, with a line for each: the one that answered says more than those that did not.
+    answered = (line for line in lines if _ASKED.match(line) and not _UNREACHABLE.search(line))
+    return _ASKED.sub("", next(answered, lines[0]))
 
 
 def _bytes(text: Any, _: Any) -> Any:

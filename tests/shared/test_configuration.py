@@ -19,6 +19,9 @@ class Settings(SettingsBase):
     mode: Literal["full", "incremental"] = setting("How to read", default="full")
     verbose: bool = setting("Say more", default=False)
     tables: tuple[str, ...] = setting("Tables to read", default=("a", "b"))
+    note: str = setting(
+        "A note", default="", lines=True, check=lambda text: "expected no key" if "KEY" in text else None
+    )
     even: int = setting(
         "An even number", default=2, check=lambda value: "expected an even number" if value % 2 else None
     )
@@ -82,6 +85,15 @@ class TestProblems:
     def test_an_address_is_shown_without_its_password(self) -> None:
         assert "hunter2" not in problems_of(host="h", port="https://user:hunter2@host")
 
+    @pytest.mark.parametrize("given", ["user:hunter2@host", "x//user:hunter2@host", "host=h password=hunter2"])
+    def test_what_looks_like_the_arguments_of_a_connection_is_not_repeated(self, given: str) -> None:
+        told = problems_of(host="h", port=given)
+        assert "port: expected a whole number" in told
+        assert "hunter2" not in told
+
+    def test_text_of_several_lines_is_not_repeated(self) -> None:
+        assert "hunter2" not in problems_of(host="h", note="-----BEGIN KEY-----\nhunter2")
+
     def test_a_secret_is_in_no_repr(self) -> None:
         assert "hunter2" not in repr(Settings.parse({"host": "h", "password": "hunter2"}))
 
@@ -96,7 +108,7 @@ class TestWhatIsMadeOfIt:
     def test_sample_has_every_setting_as_text_and_no_secret(self) -> None:
         assert Settings.sample() == {
             "host": "db.example.com", "port": "5432", "share": "1.0", "password": "", "pin": "", "mode": "full",
-            "verbose": "false", "tables": "a,b", "even": "2",
+            "verbose": "false", "tables": "a,b", "note": "", "even": "2",
         }  # fmt: skip
 
     def test_sample_can_be_parsed(self) -> None:

@@ -100,7 +100,7 @@ class TestLogProgress:
                 deliver(page)
 
         with_sink(Sink(Destination()), work)
-        assert lines[0].startswith("t: 1 rows so far")
+        assert lines[0].startswith("t: 1 rows, ")
         assert "sync complete: 3 rows" in lines[-1]
         assert lines[-1].endswith("(t 3)")
 

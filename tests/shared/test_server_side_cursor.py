@@ -1,6 +1,5 @@
 """Rows stay in the database until a page asks for them, and pages are bounded by bytes."""
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,11 +20,19 @@ def connection(postgres: PostgresServer) -> Iterator[Any]:
 
 
 def size(rows: list[tuple[Any, ...]]) -> int:
-    return sum(sys.getsizeof(value) for row in rows for value in row)
+    """The bytes of their values."""
+    return sum(len(str(value)) for row in rows for value in row)
 
 
-def batches(connection: Any, query: str, page_bytes: int = PAGE) -> list[list[tuple[Any, ...]]]:
-    return list(read_batches(connection, query, page_bytes=page_bytes))
+def batches(connection: Any, query: str, widths: str | None = None) -> list[list[tuple[Any, ...]]]:
+    """The pages of a query whose rows have the widths that another one tells."""
+    return list(read_batches(connection, query, widths, page_bytes=PAGE))
+
+
+def series(columns: str, width: str, rows: int) -> tuple[str, str]:
+    """A query of so many rows, and the one of their widths."""
+    source = f"FROM generate_series(1, {rows}) n"
+    return f"SELECT {columns.format(width=width)} {source}", f"SELECT {width} {source}"
 
 
 class TestEveryRowOnceInOrder:
@@ -36,22 +43,38 @@ class TestEveryRowOnceInOrder:
         assert all(read)
 
     def test_rows_of_every_width(self, connection: Any) -> None:
-        query = "SELECT n, repeat('x', CASE WHEN n % 7 = 0 THEN 30000 ELSE n END) FROM generate_series(1, 1000) n"
-        read = batches(connection, query)
-        assert [row[0] for batch in read for row in batch] == list(range(1, 1001))
+        query, widths = series("n, repeat('x', {width})", "CASE WHEN n % 7 = 0 THEN 30000 ELSE n END", 3000)
+        read = batches(connection, query, widths)
+        assert [row[0] for batch in read for row in batch] == list(range(1, 3001))
+        assert all(read)
+
+    def test_widths_that_tell_of_too_few_rows_lose_none(self, connection: Any) -> None:
+        """As from a view that is another one each time it is looked at."""
+        query, widths = "SELECT n FROM generate_series(1, 3000) n", "SELECT 10 FROM generate_series(1, 1500)"
+        assert sum(map(len, batches(connection, query, widths))) == 3000
 
 
 class TestPagesAreBoundedByBytes:
     @pytest.mark.parametrize("width", [1, 100, 10_000])
     def test_within_the_bound_whatever_the_width(self, connection: Any, width: int) -> None:
-        read = batches(connection, f"SELECT repeat('x', {width}) FROM generate_series(1, 3000)")
+        read = batches(connection, *series("repeat('x', {width})", str(width), 3000))
         assert max(map(size, read)) <= PAGE
         assert max(map(len, read)) <= MOST_ROWS
+        assert len(read) <= max(3, 3000 * width / PAGE * 1.3), "pages are filled"
 
-    def test_a_row_larger_than_a_page_is_a_page_of_its_own(self, connection: Any) -> None:
-        query = "SELECT repeat('x', CASE n WHEN 5 THEN 200000 ELSE 10 END) FROM generate_series(1, 10) n"
-        read = batches(connection, query)
-        assert [len(batch) for batch in read] == [4, 1, 5]
+    @pytest.mark.parametrize(
+        ("width", "pages"),
+        [
+            ("CASE n WHEN 5 THEN 200000 ELSE 10 END", [4, 1, 5]),
+            ("CASE WHEN n > 8 THEN 50000 ELSE 1 END", [8, 1, 1]),
+            ("CASE WHEN n < 3 THEN 50001 ELSE 1 END", [1, 1, 8]),
+            ("25000", [2, 2, 2, 2, 2]),
+            ("25001", [1] * 10),
+        ],
+    )
+    def test_a_row_that_has_no_room_begins_a_page(self, connection: Any, width: str, pages: list[int]) -> None:
+        read = batches(connection, *series("repeat('x', {width})", width, 10))
+        assert [len(batch) for batch in read] == pages
 
     def test_wide_rows_are_fetched_few_at_a_time(self, connection: Any) -> None:
         fetched: list[int] = []
@@ -60,13 +83,6 @@ class TestPagesAreBoundedByBytes:
             def __init__(self, cursor: Any) -> None:
                 self._cursor = cursor
 
-            def __enter__(self) -> Any:
-                self._cursor.__enter__()
-                return self
-
-            def __exit__(self, *error: Any) -> None:
-                self._cursor.__exit__(*error)
-
             def execute(self, *query: Any) -> None:
                 self._cursor.execute(*query)
 
@@ -74,21 +90,30 @@ class TestPagesAreBoundedByBytes:
                 fetched.append(count)
                 return self._cursor.fetchmany(count)
 
+            def close(self) -> None:
+                self._cursor.close()
+
         class Connection:
+            Error = connection.Error
+
             def cursor(self, name: str) -> Watching:
                 return Watching(connection.cursor(name))
 
-        batches(Connection(), "SELECT repeat('x', 10000) FROM generate_series(1, 500)")
-        assert max(fetched[1:]) <= PAGE // 10_000
+        query, widths = series("repeat('x', {width})", "CASE WHEN n <= 600 THEN 10000 ELSE 1 END", 1500)
+        batches(Connection(), query, widths)
+        # Beside those of the widths, no fetch of many before the rows are narrow.
+        assert set(fetched[: fetched.index(900)]) == {5, MOST_ROWS}
+        assert fetched.count(5) == 120
 
 
 class TestTheCursorIsServerSide:
     def test_it_has_its_name_while_reading_and_is_closed_with_the_reader(self, connection: Any) -> None:
-        reader = read_batches(connection, "SELECT generate_series(1, 10000)", page_bytes=PAGE)
+        query = "SELECT generate_series(1, 10000)"
+        reader = read_batches(connection, query, query, page_bytes=PAGE)
         next(reader)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT name FROM pg_cursors")
-            assert cursor.fetchall() == [(CURSOR_NAME,)]
+            cursor.execute("SELECT name FROM pg_cursors ORDER BY name")
+            assert cursor.fetchall() == [(CURSOR_NAME,), (f"{CURSOR_NAME}_widths",)]
         reader.close()  # type: ignore[attr-defined]
         with connection.cursor() as cursor:
             cursor.execute("SELECT name FROM pg_cursors")

@@ -100,6 +100,31 @@ class PostgresServer:
         """
         self._end(signal.SIGQUIT)
 
+    @contextmanager
+    def standby(self, settings: Mapping[str, str] | None = None) -> Iterator["PostgresServer"]:
+        """Starts a copy that follows this server and can be read; ends it and removes its files on exit."""
+        with tempfile.TemporaryDirectory(prefix="standby-", dir=self._folder) as folder:
+            if self._account:
+                os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+            copy = PostgresServer(Path(folder), _free_port(None), {**self._settings, **(settings or {})}, self._account)
+            copy._bin = self._bin
+            try:
+                copy._copy(self)
+                copy._launch()
+                yield copy
+            finally:
+                copy.stop()
+
+    def _copy(self, primary: "PostgresServer") -> None:
+        """Makes the data folder a copy of another server's that follows it."""
+        source = f"host={primary.host} port={primary.port} user={primary.user} password={primary.password}"
+        command: list[str | Path] = [self._bin / "pg_basebackup", "--dbname", source, "--pgdata", self._data]
+        command += ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+        with self._log.open("ab") as log:
+            process = self._spawn(command, log.fileno())
+        if process.wait(START_SECONDS) != 0:
+            raise RuntimeError(f"pg_basebackup failed:\n{self._log_tail()}")
+
     def _arguments(self, database: str) -> dict[str, Any]:
         return {**self.dsn(database), "connect_timeout": START_SECONDS}
 

@@ -75,23 +75,34 @@ class TcpProxy:
         self._open.add(client)
         sides = {client}
         try:
+            first = await self._greet(client_reader, client)
             target_reader, target = await asyncio.open_connection(HOST, self._target_port)
             self._open.add(target)
             sides.add(target)
+            target.write(first)
             await asyncio.gather(self._pump(client_reader, target), self._pump(target_reader, client))
         except OSError:
             for side in sides:
                 _reset(side)
+        except asyncio.CancelledError:
+            pass  # the proxy is stopped; asyncio would report this connection as one that failed
         finally:
             self._open -= sides
             for side in sides:
                 side.close()
+
+    async def _greet(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> bytes:
+        """What a proxy settles with a client by itself; returns what it took of the data that the target is to get."""
+        return b""
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK_BYTES):
             await asyncio.sleep(self.delay_seconds)
             writer.write(data)
             await writer.drain()
+        if not writer.can_write_eof():  # TLS knows no half that is closed
+            writer.close()
+            return
         with suppress(RuntimeError):  # the other direction may have closed it
             writer.write_eof()
 
@@ -122,7 +133,7 @@ def start(target_port: int, port: int | None = None) -> Iterator[TcpProxy]:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     """Ends a connection with a TCP RST."""
-    with suppress(OSError):  # it may be closed already
+    with suppress(OSError, AttributeError):  # it may be closed already, which TLS has no better word for
         linger = struct.pack("ii", 1, 0)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()

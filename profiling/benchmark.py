@@ -1,0 +1,464 @@
+"""What a connector's sync costs, beside what it cannot cost less than, and how its memory grows with the data.
+
+A benchmark names its data sets and the ways to deliver them (see benchmark_postgres.py), and this module measures them:
+
+    comparison = compare(data_set, rounds=3)
+    print(comparison.table())
+
+Every run is a process of its own, so that none finds the memory of another, and ends in a sink of ours that counts
+rows. Times are compared as ratios only, each with its neighbour of the same round, since no machine is equally fast all
+day. The order is turned round every time, so that no way to deliver always follows the same other.
+
+The floor of a sync is `op.upsert` of the very records that it sends, ready-made: whatever reads a source and sends
+those cannot be faster. The floor of plain text is the same with every value as text and every column a STRING.
+"""
+
+import gc
+import json
+import multiprocessing
+import platform
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import cycle, islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, Self
+from unittest import mock
+
+import psutil
+from fivetran_connector_sdk import Operations as op
+
+from tests.loading import load_connector
+from tests.recording import CountingSink, Killed, with_sink
+
+RESULTS = Path(__file__).parent / "results"
+
+OURS, FLOOR, TEXT_FLOOR, DOCUMENTED = "ours", "floor, our types", "floor, plain text", "documented pattern"
+
+# What a sync promises. The aims are what it should rather be.
+MOST_OVER_FLOOR, AIM_OVER_FLOOR = 1.2, 1.1
+LEAST_SPEED_UP, AIM_SPEED_UP = 1.0, 1.25
+# Of memory that is flat: what the allocator alone makes of the same sync from one run to the next.
+FLAT_MB = 2.0
+
+_READY_MADE_BYTES = 100_000_000
+_MEMORY_SAMPLES_PER_SECOND = 50
+_MB = 2**20
+
+Upsert = tuple[str, dict[str, Any], str | None]  # what op.upsert is given: table, record, schema
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a run reads: the connector's configuration for it, and how many rows have to arrive."""
+
+    configuration: dict[str, str]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does: `deliver` is measured, and its rows are encoded as `tables` declares them."""
+
+    tables: list[dict[str, Any]]
+    deliver: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to deliver the rows of a source.
+
+    prepare  makes its work, in the process that is measured: a function of a module, or a partial of one
+    kind     a sync is judged; a floor does not read the source, so that its memory says nothing
+    floor    the variant whose time its own is compared with
+    """
+
+    name: str
+    prepare: Callable[[Source], Work]
+    kind: Literal["sync", "floor", "pattern"]
+    floor: str = FLOOR
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The same rows in two sizes, the larger one ten times the smaller: memory is measured at both, time at the larger.
+
+    most_mb  by how much the memory of a sync may grow
+    """
+
+    name: str
+    small: Source
+    large: Source
+    most_mb: float
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run took. `figures` is what was seen at the source meanwhile, by the name of a column."""
+
+    rows: int
+    seconds: float
+    growth_mb: float
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Watch:
+    """Looks at the source while a run goes on. This one sees nothing; a benchmark may have one of its own."""
+
+    def sample(self) -> None:
+        """Called about fifty times a second."""
+
+    def figures(self) -> dict[str, float]:
+        """What was seen of the run, by the name of a column."""
+        return {}
+
+
+# Ways to deliver, for every connector
+
+
+def sync(name: str, settings: Mapping[str, str], source: Source) -> Work:
+    """A first sync of connectors/NAME, with these settings beside the source's own."""
+    connector = load_connector(name)
+    configuration = {**source.configuration, **settings}
+    tables = connector.schema(dict(configuration))
+    return Work(tables, lambda: connector.update(configuration=dict(configuration), state={}))
+
+
+def floor(name: str, settings: Mapping[str, str], source: Source) -> Work:
+    """`op.upsert` of the records that this sync sends, ready-made, as often as the source has rows.
+
+    There are at most 100 MB of them, sent again and again: they need not all be in memory, and the processor's caches
+    do not hold so many either.
+    """
+    work = sync(name, settings, source)
+    return _upserting(work.tables, _sent_by(work, source.rows), source.rows)
+
+
+def text_floor(name: str, settings: Mapping[str, str], source: Source) -> Work:
+    """The same records with every value as text, in columns that are all STRING."""
+    work = sync(name, settings, source)
+    tables = [{**table, "columns": dict.fromkeys(table["columns"], "STRING")} for table in work.tables]
+    upserts = [
+        (table, {column: value if value is None else str(value) for column, value in record.items()}, schema)
+        for table, record, schema in _sent_by(work, source.rows)
+    ]
+    return _upserting(tables, upserts, source.rows)
+
+
+def _sent_by(work: Work, rows: int) -> list[Upsert]:
+    """The first rows that the work sends, as many as fit; it is stopped there."""
+    upserts: list[Upsert] = []
+    size = 0
+
+    def keep(table: str, data: dict[str, Any], *, schema: str | None = None) -> None:
+        nonlocal size
+        upserts.append((table, dict(data), schema))
+        size += sys.getsizeof(data) + sum(map(sys.getsizeof, data.values()))
+        if size >= _READY_MADE_BYTES or len(upserts) == rows:
+            raise Killed
+
+    with mock.patch.object(op, "upsert", keep):
+        with_sink(CountingSink(work.tables), work.deliver)
+    return upserts
+
+
+def _upserting(tables: list[dict[str, Any]], upserts: Sequence[Upsert], rows: int) -> Work:
+    def deliver() -> None:
+        for table, record, schema in islice(cycle(upserts), rows):
+            op.upsert(table, record, schema=schema)
+
+    gc.freeze()  # what is ready-made costs the floor nothing, not even a look of the garbage collector
+    return Work(tables, deliver)
+
+
+# One run
+
+
+def measure(prepare: Callable[[Source], Work], source: Source, watch: Watch | None = None) -> Run:
+    """Runs what `prepare` makes of the source in a process of its own.
+
+    Raises RuntimeError when it fails, or delivers another number of rows than the source has.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_run, args=(there, prepare, source), daemon=True)
+    process.start()
+    there.close()
+    try:
+        run = _watched(here, psutil.Process(process.pid), watch or Watch())
+    except EOFError:
+        raise RuntimeError("a measured run failed; its error is above") from None
+    finally:
+        process.kill()  # what it had to say is said, or nobody listens any more
+        process.join()
+        here.close()
+    if run.rows != source.rows:
+        raise RuntimeError(f"a measured run delivered {run.rows:,} rows of {source.rows:,}: its time means nothing")
+    return run
+
+
+class _RowSink(CountingSink):
+    """Counts the rows beside all operations."""
+
+    rows = 0
+
+    def record(self, _: Any) -> None:
+        self.rows += 1
+
+
+def _run(parent: Connection, prepare: Callable[[Source], Work], source: Source) -> None:
+    """The measured process: prepares, waits until its memory was looked at, and tells what the work took."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both processes, and the parent ends this one
+    work = prepare(source)
+    sink = _RowSink(work.tables)
+    gc.collect()
+    parent.send("ready")
+    parent.recv()
+    highest_before = _highest_resident()
+    started = time.perf_counter()
+    with_sink(sink, work.deliver)
+    seconds = time.perf_counter() - started
+    highest = _highest_resident()
+    parent.send((sink.rows, seconds, highest if highest > highest_before else 0))
+
+
+def _watched(child: Connection, process: psutil.Process, watch: Watch) -> Run:
+    """Samples memory from outside, where it takes no time of the run's.
+
+    What lies between two samples is in the operating system's own mark, if the run raised that.
+    """
+    child.recv()
+    before = peak = process.memory_info().rss
+    child.send("go")
+    while not child.poll(1 / _MEMORY_SAMPLES_PER_SECOND):
+        with suppress(psutil.Error):  # it has just ended
+            peak = max(peak, process.memory_info().rss)
+        watch.sample()
+    rows, seconds, highest = child.recv()
+    return Run(rows, seconds, (max(peak, highest) - before) / _MB, watch.figures())
+
+
+def _highest_resident() -> int:
+    """The most memory that this process has had so far, in bytes."""
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return highest if sys.platform == "darwin" else highest * 1024
+
+
+# Rounds of runs
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some values, and the lowest and the highest of them."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Self:
+        found = list(values)
+        return cls(median(found), min(found), max(found))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
+
+
+def ratio(over: Sequence[Run], under: Sequence[Run]) -> Spread:
+    """How many times the seconds of the one the other took, round by round."""
+    return Spread.of(one.seconds / other.seconds for one, other in zip(over, under, strict=True))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A variant's runs in one line. Memory and figures are the highest of all rounds."""
+
+    name: str
+    rows: int
+    rows_per_second: Spread
+    over_floor: Spread | None
+    speed_up: Spread | None
+    small_growth_mb: float | None
+    large_growth_mb: float
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a sync promises, what was measured, and whether the one keeps to the other; an aim is not promised."""
+
+    variant: str
+    promise: str
+    measured: str
+    met: bool
+    aim: str = ""
+    aim_met: bool = False
+
+    def __str__(self) -> str:
+        aim = f"; the aim, {self.aim}, is {_met(self.aim_met)}" if self.aim else ""
+        return f"{_met(self.met).upper():<7} {self.variant} {self.promise}: {self.measured}{aim}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of a data set by variant, one a round. The small source is read by the variants that read one at all."""
+
+    data_set: DataSet
+    small: dict[str, list[Run]]
+    large: dict[str, list[Run]]
+
+    def summaries(self) -> list[Summary]:
+        return [self._summary(variant) for variant in self.data_set.variants]
+
+    def _summary(self, variant: Variant) -> Summary:
+        runs, small = self.large[variant.name], self.small.get(variant.name)
+        documented = self.large.get(DOCUMENTED)
+        return Summary(
+            variant.name,
+            self.data_set.large.rows,
+            Spread.of(run.rows / run.seconds for run in runs),
+            ratio(runs, self.large[variant.floor]) if variant.floor != variant.name else None,
+            ratio(documented, runs) if documented and variant.name != DOCUMENTED else None,
+            _most_grown(small) if small else None,
+            _most_grown(runs),
+            {name: max(run.figures[name] for run in runs) for name in runs[0].figures},
+        )
+
+    def verdicts(self) -> list[Verdict]:
+        """What every sync of the data set keeps of what it promises."""
+        judged = {variant.name for variant in self.data_set.variants if variant.kind == "sync"}
+        summaries = [summary for summary in self.summaries() if summary.name in judged]
+        return [verdict for summary in summaries for verdict in _judged(summary, self.data_set.most_mb)]
+
+    def table(self) -> str:
+        """All variants, a line each, and the verdicts below."""
+        summaries, small = self.summaries(), self.data_set.small.rows
+        figures = list(dict.fromkeys(name for summary in summaries for name in summary.figures))
+        headings = ["variant", "rows", "rows/s", "time / floor", "speed / documented"]
+        headings += [f"MB at {small:,}", f"MB at {self.data_set.large.rows:,}", *figures]
+        lines = _aligned([headings, *(_cells(summary, figures) for summary in summaries)])
+        return "\n".join([f"{self.data_set.name}", "", *lines, "", *map(str, self.verdicts())])
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything measured, every single run included."""
+        return {
+            "name": self.data_set.name,
+            "summaries": [asdict(summary) for summary in self.summaries()],
+            "verdicts": [asdict(verdict) for verdict in self.verdicts()],
+            "runs": {
+                size: {name: [asdict(run) for run in runs] for name, runs in by_name.items()}
+                for size, by_name in (("small", self.small), ("large", self.large))
+            },
+        }
+
+
+def compare(data_set: DataSet, rounds: int, watch: Callable[[Source], Watch] = lambda _: Watch()) -> Comparison:
+    """Measures every variant once a round, and tells of every run."""
+    comparison = Comparison(data_set, {}, {})
+    steps = [(variant, data_set.large, comparison.large) for variant in data_set.variants]
+    steps += [(variant, data_set.small, comparison.small) for variant in data_set.variants if variant.kind != "floor"]
+    for number in range(rounds):
+        for variant, source, runs in reversed(steps) if number % 2 else steps:
+            run = measure(variant.prepare, source, Watch() if variant.kind == "floor" else watch(source))
+            runs.setdefault(variant.name, []).append(run)
+            say(
+                f"  round {number + 1} of {rounds}, {variant.name}, {run.rows:,} rows: "
+                f"{run.seconds:.2f} s, memory +{run.growth_mb:.0f} MB"
+            )
+    return comparison
+
+
+def _most_grown(runs: Sequence[Run]) -> float:
+    return max(run.growth_mb for run in runs)
+
+
+def _judged(summary: Summary, most_mb: float) -> list[Verdict]:
+    name, verdicts = summary.name, []
+    if summary.over_floor:
+        over = summary.over_floor.median
+        measured = f"{over:.2f} times"
+        promise, aim = f"takes at most {MOST_OVER_FLOOR} times its floor", f"{AIM_OVER_FLOOR} times"
+        verdicts.append(Verdict(name, promise, measured, over <= MOST_OVER_FLOOR, aim, over <= AIM_OVER_FLOOR))
+    if summary.speed_up:
+        speed_up = summary.speed_up.median
+        promise, measured = "is faster than the documented pattern", f"{speed_up:.2f} times as fast"
+        met, aim_met = speed_up > LEAST_SPEED_UP, speed_up >= AIM_SPEED_UP
+        verdicts.append(Verdict(name, promise, measured, met, f"{AIM_SPEED_UP} times", aim_met))
+    small, large = summary.small_growth_mb or 0.0, summary.large_growth_mb
+    grown = f"{max(small, large):.1f} MB"
+    verdicts.append(Verdict(name, f"grows by at most {most_mb:.0f} MB", grown, max(small, large) <= most_mb))
+    both = f"{small:.1f} MB, then {large:.1f} MB"
+    verdicts.append(Verdict(name, "grows no more for ten times the rows", both, large <= small + FLAT_MB))
+    return verdicts
+
+
+# What a person sees
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def machine(source: str) -> str:
+    """What the figures were measured on, in one line; `source` is the source's name and version."""
+    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GB of memory"
+    sdk = f"Connector SDK {version('fivetran_connector_sdk')}"
+    return ", ".join(
+        [f"{psutil.cpu_count()} cores of {_processor()}", memory, f"Python {platform.python_version()}", sdk, source]
+    )
+
+
+def save(name: str, machine: str, rounds: int, comparisons: Sequence[Comparison]) -> Path:
+    """Writes everything measured to results/NAME.json."""
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    measured = [comparison.as_json() for comparison in comparisons]
+    path.write_text(json.dumps({"machine": machine, "rounds": rounds, "data_sets": measured}, indent=2) + "\n")
+    return path
+
+
+def _processor() -> str:
+    """The processor's name as Linux tells it, else what Python knows."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cells(summary: Summary, figures: Sequence[str]) -> list[str]:
+    optional = (summary.over_floor, summary.speed_up)
+    grown = (summary.small_growth_mb, summary.large_growth_mb)
+    return [
+        summary.name,
+        f"{summary.rows:,}",
+        f"{summary.rows_per_second.median:,.0f}",
+        *("" if spread is None else str(spread) for spread in optional),
+        *("" if megabytes is None else f"{megabytes:.1f}" for megabytes in grown),
+        *(f"{summary.figures[name]:.3f}" if name in summary.figures else "" for name in figures),
+    ]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, numbers to the right, a rule below the headings."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in ruled
+    ]
+
+
+def _met(is_met: bool) -> str:
+    return "met" if is_met else "missed"
