@@ -67,6 +67,8 @@ KEY_BYTES = 200
 MOST_TRANSACTIONS = 10_000
 # How long, in seconds, the position may stand where it was while nothing is found that concerns us.
 FLUSH_SECONDS = 10.0
+# After how long without a word, in seconds, the server is nudged.
+IDLE_SECONDS = 0.5
 # How long to wait for transactions that wrote to a table before a copy of it can begin; and for a transaction of the
 # log to be seen by others, which it is once standbys that the server waits for have it.
 WRITERS_SECONDS = 60.0
@@ -355,11 +357,12 @@ class _Stream:
             if self._cursor is None:
                 self._connect()
             message = self._cursor.read_message()
-            if message is None:
-                # Between transactions, all that was committed before the place that the server names has come.
-                if self._transaction or not self._reached(self._cursor.wal_end):
-                    select.select([self._cursor], [], [], 1.0)
-                return None
+            if message is not None:
+                payload: bytes = message.payload
+                return payload
+            # Between transactions, all that was committed before the place that the server names has come.
+            has_moved = not self._transaction and self._reached(self._cursor.wal_end)
+            is_silent = not has_moved and not select.select([self._cursor], [], [], IDLE_SECONDS)[0]
         except psycopg2.Error as error:
             self.close()
             self._patience.after(error)
@@ -370,8 +373,10 @@ class _Stream:
                 raise self._explained(refused) from refused.__cause__
             self._patience.after(refused.__cause__)
             return None
-        payload: bytes = message.payload
-        return payload
+        if is_silent:
+            # Now and then the server sleeps though there is more to send: what is written next wakes it.
+            slot.end_of_log(self._session)
+        return None
 
     def _connect(self) -> None:
         """Starts the stream where reading stands. Raises psycopg2.Error, or SourceError that says what is lacking."""
