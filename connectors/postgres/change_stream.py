@@ -24,7 +24,7 @@ import select
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 import psycopg2
 from fivetran_connector_sdk import Logging as log
@@ -34,7 +34,6 @@ from psycopg2.extras import LogicalReplicationConnection
 
 import publication
 import slot
-from catalog import Table
 from pgoutput import (
     UNCHANGED,
     Begin,
@@ -55,9 +54,8 @@ from session import Patience, Session, connect, pin_values, reason, told
 from shared.checkpoints import Checkpoints
 from shared.errors import SourceError, TryLater
 from shared.pages import Page, Position
-
-if TYPE_CHECKING:
-    from reading import Reader
+from table_pages import TablePages
+from tables import Table
 
 STREAM = "log"
 # Of one table, how many keys are looked up together; and what a key takes in memory beside its text, in bytes.
@@ -97,7 +95,7 @@ _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 
 
 def follow(
-    session: Session, readers: Sequence["Reader"], checkpoints: Checkpoints, settings: Settings
+    session: Session, readers: Sequence[TablePages], checkpoints: Checkpoints, settings: Settings
 ) -> Generator[Page, None, None]:
     """The tables of mode log: copies of those that need one, then the changes of all, up to the log's end as it is
     after the copies. Raises SourceError."""
@@ -135,7 +133,7 @@ class _Followed:
     leaves  the tables that hold its rows
     """
 
-    reader: "Reader"
+    reader: TablePages
     kept: Position
     since: int
     types: Mapping[str, int]
@@ -158,7 +156,7 @@ class _Definition:
 class _Tables:
     """The tables and their copies."""
 
-    def __init__(self, session: Session, readers: Iterable["Reader"], published: Publication) -> None:
+    def __init__(self, session: Session, readers: Iterable[TablePages], published: Publication) -> None:
         self._session, self._readers, self._published = session, list(readers), published
         self.followed: list[_Followed] = []
 
@@ -192,7 +190,7 @@ class _Tables:
                     yield from followed.reader.copied(position, followed.kept)
             self.followed.append(followed)
 
-    def _kept(self, reader: "Reader", columns: Mapping[str, "_Definition"], begun: str) -> Position:
+    def _kept(self, reader: TablePages, columns: Mapping[str, "_Definition"], begun: str) -> Position:
         """What must be unchanged for a table's position to hold."""
         table = reader.table
         defined = [columns[column.name].xmin for column in table.columns]

@@ -5,7 +5,7 @@ from typing import Any
 from fivetran_connector_sdk import ConfigurationForm, Connector
 from fivetran_connector_sdk import Operations as op
 
-from catalog import catalog_of, declared
+from catalog import catalog_of
 from reading import read_pages
 from service_spec import Settings
 from session import Session
@@ -14,6 +14,7 @@ from shared.checkpoints import Checkpoints
 from shared.errors import plainly, reported
 from shared.naming import warn_of_names_alike
 from shared.pages import deliver, log_progress, prefetch
+from tables import declared
 
 
 @plainly()

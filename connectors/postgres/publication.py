@@ -8,10 +8,10 @@ import psycopg2
 from fivetran_connector_sdk import Operations as op
 from psycopg2 import errors, sql
 
-from catalog import Table
 from service_spec import Settings
 from session import Session, connect, reason, told
 from shared.errors import SourceError
+from tables import Table
 
 # How long a statement may wait for a lock of the table's users, who would wait behind it.
 _LOCK_TIMEOUT = "10s"

@@ -10,11 +10,11 @@ import psycopg2
 from fivetran_connector_sdk import Operations as op
 from psycopg2 import sql
 
-from catalog import Column, Table
 from column_types import PLAIN, TEXT
 from service_spec import Settings
 from session import Patience, Session, reason
 from shared.server_side_cursor import MOST_ROWS, Row, read_batches
+from tables import Column, Table
 
 # One key after another, whatever the statistics say: of a table that has grown since, they may be far off.
 _BY_INDEX = "SET LOCAL enable_hashjoin TO off; SET LOCAL enable_mergejoin TO off"

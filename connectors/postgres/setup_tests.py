@@ -10,10 +10,12 @@ from fivetran_connector_sdk import Logging as log
 from fivetran_connector_sdk import Test
 from psycopg2 import sql
 
-from catalog import Catalog, Mode, Table, catalog_of
+import slot
+from catalog import catalog_of
 from service_spec import Settings
 from session import Session, reason, told
 from shared.errors import ConnectorError, SourceError
+from tables import Catalog, Mode, Table
 
 Check = Callable[[Session, Settings], None]
 
@@ -98,6 +100,13 @@ def cursors_have_indexes(session: Session, settings: Settings) -> None:
         raise SourceError("\n".join([*lacking, "Without an index, a table is better not named in cursor_columns."]))
 
 
+def log_can_be_read(session: Session, settings: Settings) -> None:
+    """Raises SourceError for what mode log lacks at the server; what it creates there, the first sync does."""
+    if settings.mode == "log":
+        slot.checked_server(session)
+        slot.check_role(session, settings)
+
+
 def _unreadable(session: Session, catalog: Catalog) -> Iterator[str]:
     """What is wrong with tables that can fail in spite of all GRANTs: where others' rights, functions or servers are
     behind them. For all other tables, the catalogue has answered."""
@@ -170,4 +179,5 @@ TESTS: Mapping[str, Callable[[dict[str, str]], Any]] = {
     "Find tables": _tried(finds_tables),
     "Read every table": _tried(may_read),
     "Cursor columns have an index": _tried(cursors_have_indexes),
+    "The change log can be read": _tried(log_can_be_read),
 }

@@ -29,6 +29,14 @@ _SLOT = """
         confirmed_flush_lsn::text
     FROM pg_replication_slots WHERE slot_name = {name}
 """
+# Providers of servers have roles of their own for it.
+_MAY_REPLICATE = """
+    SELECT rolreplication OR rolsuper OR EXISTS (
+        SELECT FROM pg_roles r WHERE rolname LIKE '%replication%' AND rolname NOT LIKE 'pg\\_%'
+            AND pg_has_role(r.oid, 'USAGE')
+    )
+    FROM pg_roles WHERE rolname = current_user
+"""
 # All that has been committed, in memory too. The transaction's own end, a moment later, has the server write it all.
 _END = "SELECT pg_current_xact_id(), pg_current_wal_insert_lsn()::text"
 
@@ -51,12 +59,9 @@ def end_of_log(session: Session) -> int:
     return lsn_of(end)
 
 
-def provided(session: Session, settings: Settings, publication: Publication, position: Position | None) -> Position:
-    """Where to read the log from: the position if it holds, else the end of the log, with a slot for what follows.
-
-    A position that does not hold is told, and every table is copied again. Raises SourceError that says what the
-    server or the user lacks.
-    """
+def checked_server(session: Session) -> tuple[str, str]:
+    """The name of the database, and what tells it and its server from others; raises SourceError for a server whose
+    log cannot be read."""
     ((wal_level, is_standby, database, server, waits_for_all),) = session.fetch(_SERVER)
     if is_standby:
         raise SourceError("mode log reads a primary server, and this one is a standby: set host to the primary")
@@ -70,6 +75,16 @@ def provided(session: Session, settings: Settings, publication: Publication, pos
             "transactions of this server would wait for every sync of mode log, as synchronous_standby_names is *: "
             "name the standbys in it, then run SELECT pg_reload_conf()"
         )
+    return database, server
+
+
+def provided(session: Session, settings: Settings, publication: Publication, position: Position | None) -> Position:
+    """Where to read the log from: the position if it holds, else the end of the log, with a slot for what follows.
+
+    A position that does not hold is told, and every table is copied again. Raises SourceError that says what the
+    server or the user lacks.
+    """
+    database, server = checked_server(session)
     slot = _awaited(session, settings)
     if slot and (slot.kind != "logical" or slot.plugin != PLUGIN or slot.database != database):
         raise SourceError(
@@ -156,6 +171,13 @@ def _create(session: Session, settings: Settings) -> None:
     except errors.DuplicateObject:
         session.connection.rollback()
         log.info(f"slot {settings.slot} was there")  # the answer to the first try was lost
+
+
+def check_role(session: Session, settings: Settings) -> None:
+    """Raises SourceError if the user may not read the log, as far as can be seen without a try."""
+    ((may_replicate,),) = session.fetch(_MAY_REPLICATE)
+    if not may_replicate:
+        raise SourceError(lacks_replication(settings))
 
 
 def lacks_replication(settings: Settings) -> str:

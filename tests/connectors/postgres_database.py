@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
+import psycopg2
 import pytest
 
 from tests.loading import load_connector
@@ -67,8 +68,15 @@ class Database:
         """A sync that is killed at an operation, unless it ends before."""
         return sync(connector, {**self.configuration, **settings}, destination, stop_at=stop_at)
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
+        """Ends the test's own connection; the database stays."""
         self._connection.close()
+
+    def close(self) -> None:
+        """Drops the database, so that hundreds of them do not fill the disk."""
+        self.disconnect()
+        with suppress(psycopg2.Error), closing(self.server.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {self.name} WITH (FORCE)")
 
 
 @contextmanager

@@ -206,7 +206,7 @@ class TestWhatTransactionsCannotShow:
     def test_another_database_of_the_same_server(self, database: Database, postgres: PostgresServer) -> None:
         database.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
         copy = f"{database.name}_copy"
-        database.close()
+        database.disconnect()
         with closing(postgres.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {copy} TEMPLATE {database.name}")
         with closing(postgres.connect(copy)) as connection, connection.cursor() as cursor:
@@ -221,7 +221,7 @@ class TestWhatTransactionsCannotShow:
         with postgres_server.start() as server:
             database = Database(server)
             database.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)")
-            database.close()
+            database.disconnect()
             destination = Destination()
             sync(connector, database.configuration, destination)
             server.restart()

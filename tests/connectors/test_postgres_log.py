@@ -644,7 +644,7 @@ class TestLargeTransactions:
         destination = Destination()
         sync(connector, configuration, destination)
         database.run(f"INSERT INTO t SELECT n, 'x' FROM generate_series(1, {rows}) n")
-        looked_up, largest = reading["Reader"].looked_up, []
+        looked_up, largest = reading["TablePages"].looked_up, []
 
         def measured(reader: Any, keys: list[Any]) -> Any:
             largest.append(len(keys))
@@ -652,7 +652,7 @@ class TestLargeTransactions:
 
         process = psutil.Process()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reading["Reader"], "looked_up", measured)
+            patch.setattr(reading["TablePages"], "looked_up", measured)
             # The destination of the tests is in memory: what the connector takes shows without it.
             patch.setattr(Destination, "commit", lambda self, state: setattr(self, "committed", state))
             patch.setattr(Sink, "record", lambda self, record: self._count("record"))

@@ -97,7 +97,11 @@ class TestEveryMode:
     ) -> None:
         settings = table(database, mode, rows=120)
         # Every page is read in a transaction of its own.
-        monkeypatch.setitem(connector.read_pages.__globals__["Scan"].batches.__globals__, "time", _Leaping())
+        monkeypatch.setitem(
+            connector.read_pages.__globals__["TablePages"].__init__.__globals__["Scan"].batches.__globals__,
+            "time",
+            _Leaping(),
+        )
         destination = Destination()
         with writing(database):
             for stop_at in (20, 60, 100, 100000):
@@ -137,7 +141,11 @@ class TestEveryMode:
     ) -> None:
         settings = table(database, mode)
         if mode != "keyless":  # that is read in one transaction
-            monkeypatch.setitem(connector.read_pages.__globals__["Scan"].batches.__globals__, "time", _Leaping())
+            monkeypatch.setitem(
+                connector.read_pages.__globals__["TablePages"].__init__.__globals__["Scan"].batches.__globals__,
+                "time",
+                _Leaping(),
+            )
         destination, changed = Destination(), threading.Event()
 
         def change(page: object) -> None:
@@ -182,7 +190,7 @@ class TestKeysThatCannotBeCompared:
     ) -> None:
         """Short transactions would begin such a table again and again."""
         settings = table(database, "changes")
-        names = connector.read_pages.__globals__["Scan"].batches.__globals__
+        names = connector.read_pages.__globals__["TablePages"].__init__.__globals__["Scan"].batches.__globals__
         monkeypatch.setitem(names, "time", _Leaping())
         monkeypatch.setitem(names, "_behind", lambda *_: names["sql"].SQL("1 / (id - id) = 1"))
         sink = database.sync(**settings)

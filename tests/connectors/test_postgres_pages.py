@@ -27,7 +27,7 @@ def database(emptied_database: Database) -> Database:
 def sizes(database: Database, settings: dict[str, str] | None = None) -> list[tuple[int, int]]:
     """Of each page that is read of the table `t`, how many rows it has and how many bytes of values."""
     spec = connector.Settings.parse({**database.configuration, "page_bytes": str(PAGE), **(settings or {})})
-    scan = connector.read_pages.__globals__["Scan"]
+    scan = connector.read_pages.__globals__["TablePages"].__init__.__globals__["Scan"]
     with connector.Session(spec) as opened:
         (table,) = connector.catalog_of(opened, spec).tables
         if table.mode == "keyless":

@@ -14,7 +14,7 @@ from tests.connectors.postgres_database import Database, connector
 from tests.loading import CONNECTORS
 from tests.sources import tcp_proxy
 
-CONNECT, FIND, READ, INDEX = connector.TESTS
+CONNECT, FIND, READ, INDEX, LOG = connector.TESTS
 
 TABLE = """
     CREATE TABLE t (id int PRIMARY KEY, updated_at timestamptz, secret text);
@@ -236,6 +236,17 @@ class TestCursorIndexes:
         )
 
 
+class TestTheChangeLog:
+    def test_is_no_matter_in_other_modes(self, database: Database) -> None:
+        assert passes(LOG, database.as_reader())
+
+    def test_can_be_read_by_a_user_with_replication(self, database: Database) -> None:
+        settings = {**database.as_reader(), "mode": "log"}
+        assert f"ALTER ROLE {database.reader} REPLICATION" in failure(LOG, settings)
+        database.run(f"ALTER ROLE {database.reader} REPLICATION")
+        assert passes(LOG, settings)
+
+
 class TestTheRealCommand:
     """`fivetran configuration --test`, with a home of its own."""
 
@@ -266,7 +277,7 @@ class TestTheRealCommand:
         database.run(f"{TABLE} CREATE INDEX ON t (updated_at)")
         result = self.run(tmp_path, database.as_reader("SELECT ON t"))
         assert result.returncode == 0, result.stdout
-        assert result.stdout.count("PASSED") == 4
+        assert result.stdout.count("PASSED") == len(connector.TESTS)
         assert "1 table is delivered" in result.stdout
         assert "cursor_columns could be public.t.updated_at" in result.stdout
 
