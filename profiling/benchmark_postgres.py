@@ -43,7 +43,6 @@ from profiling.benchmark import (
     sync,
     text_floor,
 )
-from shared.errors import ConfigurationError
 from tests.loading import load_connector
 from tests.sources import postgres_server, tpch
 from tests.sources.interruption import Interruption
@@ -150,7 +149,7 @@ def narrow(server: PostgresServer, scale: float) -> DataSet:
     """TPC-H lineitem: 16 columns, three of them dates."""
     small, large = (lineitem(server, part) for part in (scale / 10, scale))
     name = f"narrow: {large.rows:,} rows of 16 columns (TPC-H lineitem)"
-    return DataSet(name, small, large, 32, (*variants(), *with_text_dates(large)))
+    return DataSet(name, small, large, 32, (*variants(), *TEXT_DATES))
 
 
 def wide(server: PostgresServer, name: str, rows: int, width: int, most_mb: float) -> DataSet:
@@ -214,17 +213,10 @@ def variants() -> tuple[Variant, ...]:
     )
 
 
-def with_text_dates(source: Source) -> tuple[Variant, ...]:
-    """The sync that delivers dates as text, and its own floor; none where the connector has no such setting."""
-    try:
-        load_connector(NAME).schema({**source.configuration, **DATES_AS_TEXT})
-    except ConfigurationError as refusal:
-        say(f"  dates as text are left out: {str(refusal).splitlines()[-1]}")
-        return ()
-    return (
-        Variant(OURS_TEXT_DATES, partial(sync, NAME, DATES_AS_TEXT), "sync", FLOOR_TEXT_DATES),
-        Variant(FLOOR_TEXT_DATES, partial(floor, NAME, DATES_AS_TEXT), "floor"),
-    )
+TEXT_DATES = (
+    Variant(OURS_TEXT_DATES, partial(sync, NAME, DATES_AS_TEXT), "sync", FLOOR_TEXT_DATES),
+    Variant(FLOOR_TEXT_DATES, partial(floor, NAME, DATES_AS_TEXT), "floor"),
+)
 
 
 def documented(source: Source) -> Work:

@@ -14,9 +14,7 @@ Row = tuple[Any, ...]
 MOST_ROWS = 1_000
 
 
-def read_batches(
-    connection: Any, query: Any, widths: Any = None, *, page_bytes: int, name: str = CURSOR_NAME
-) -> Iterator[list[Row]]:
+def read_batches(connection: Any, query: Any, widths: Any = None, *, page_bytes: int) -> Iterator[list[Row]]:
     """The query's rows, in order, in lists that hold at most `page_bytes` bytes of values, or a single larger row.
 
     `widths` is a query of one column: the bytes of each row of `query`, in the same order. A second cursor reads it a
@@ -26,10 +24,10 @@ def read_batches(
     Both queries hold their values already, quoted by the driver's composer: beside parameters, a "%" in the name of a
     column would be taken for one of theirs. The cursors are closed at the end, and when the generator is.
     """
-    with _cursor(connection, name) as rows:
+    with _cursor(connection, CURSOR_NAME) as rows:
         rows.execute(query)
         if widths is not None:
-            with _cursor(connection, f"{name}_widths") as ahead:
+            with _cursor(connection, f"{CURSOR_NAME}_widths") as ahead:
                 ahead.execute(widths)
                 for count in _counts(ahead, page_bytes):
                     yield rows.fetchmany(count)

@@ -70,7 +70,7 @@ def provided(session: Session, settings: Settings, tables: Sequence[Table]) -> P
     is_new = not found
     if is_new:
         create = sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(name, _tables(tables))
-        refused = _executed(session, settings, create)
+        refused = _executed(settings, create)
         if refused:
             raise SourceError(
                 f"publication {settings.publication} is not there, and user {settings.user} could not create it "
@@ -102,11 +102,11 @@ def _add(session: Session, settings: Settings, tables: Sequence[Table]) -> None:
     """Adds tables to the publication: all, or those that this user may add."""
     add = sql.SQL("ALTER PUBLICATION {} ADD TABLE {}")
     name = sql.Identifier(settings.publication)
-    if not _executed(session, settings, add.format(name, _tables(tables))):
+    if not _executed(settings, add.format(name, _tables(tables))):
         return
     for table in tables:
         statement = add.format(name, _tables([table]))
-        if refused := _executed(session, settings, statement):
+        if refused := _executed(settings, statement):
             op.warning(
                 f"the changes of table {table.stream} are left out ({reason(refused)}) until the owner of publication "
                 f"{settings.publication} and of the table runs: {statement.as_string(session.connection)}"
@@ -168,7 +168,7 @@ def _tables(tables: Iterable[Table]) -> sql.Composable:
     return sql.SQL(", ").join(sql.SQL("ONLY {}").format(sql.Identifier(table.schema, table.name)) for table in tables)
 
 
-def _executed(session: Session, settings: Settings, statement: sql.Composable) -> psycopg2.Error | None:
+def _executed(settings: Settings, statement: sql.Composable) -> psycopg2.Error | None:
     """Runs a statement on a connection of its own, which is not read-only; the error if this user may not."""
     connection = connect(settings, pinned=False)
     try:

@@ -198,11 +198,12 @@ def _select(
     columns: Sequence[sql.Composable],
     table: Table,
     conditions: Iterable[sql.Composable],
-    order: sql.Composable | None,
+    order: sql.Composable,
 ) -> sql.Composable:
     where = sql.SQL(" AND ").join([sql.SQL("true"), *conditions])
-    query = sql.SQL("SELECT {} FROM {} WHERE {}").format(sql.SQL(", ").join(columns), table.source, where)
-    return query if order is None else sql.SQL("{} ORDER BY {}").format(query, order)
+    return sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {}").format(
+        sql.SQL(", ").join(columns), table.source, where, order
+    )
 
 
 def _behind(order: Sequence[Column], after: After) -> sql.Composable:

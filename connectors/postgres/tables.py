@@ -1,7 +1,7 @@
 """What is read of a database: tables, their columns and keys, as the catalogue and the settings describe them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -94,7 +94,7 @@ class Table:
     mode: Mode
     cursor: Column | None
     soft_delete: sql.Composable | None
-    salt: str
+    salt: str = field(repr=False)
 
     @property
     def stream(self) -> str:

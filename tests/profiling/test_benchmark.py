@@ -113,7 +113,7 @@ class TestPostgres:
         self, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         source = benchmark_postgres.lineitem(postgres, 0.0001)
-        variants = (*benchmark_postgres.variants(), *benchmark_postgres.with_text_dates(source))
+        variants = (*benchmark_postgres.variants(), *benchmark_postgres.TEXT_DATES)
         data_set = DataSet("tiny", source, source, 32, variants)
         with closing(postgres.connect()) as connection:
             measured = benchmark.compare(
