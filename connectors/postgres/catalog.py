@@ -187,7 +187,7 @@ class _Reader:
     ) -> Table | None:
         """The table as it is read; None, and the reason in `left_out`, if it cannot be."""
         oid, schema, name, kind, obstacle = relation
-        hides_rows, partitions, about, has_xmin, may_read_xmin = details
+        hides_rows, partitions, about, *_ = details
         if obstacle := obstacle or self._withheld(schema, name, found_key, columns):
             self._left_out.append(f"table {schema}.{name} is left out {obstacle}")
             self._met(schema, name, [column for column, *_ in columns])
@@ -198,15 +198,9 @@ class _Reader:
             return None
         key, declared = self._key(schema, name, found_key, described)
         cursor = self._cursor(schema, name, described)
-        mode = self._mode(schema, name, kind, key, cursor)
-        if mode == "changes" and has_xmin and not may_read_xmin:
-            grant = self._grant(schema, name, ["xmin"])
-            self._left_out.append(f"table {schema}.{name} is read whole by every sync until this is run: {grant}")
-        if mode == "changes" and not (has_xmin and may_read_xmin):
-            mode = "full"
-        if mode == "log" and (lack := self._lack(relation, hides_rows, key, declared)):
-            self._left_out.append(f"table {schema}.{name} is read whole by every sync {lack}")
-            mode = "full"
+        mode, why = self._mode(relation, details, key, declared, cursor)
+        if why:
+            self._left_out.append(f"table {schema}.{name} is read whole by every sync {why}")
         return Table(
             schema, name, oid, kind, hides_rows, partitions or "", about or 0, tuple(described), key, declared, mode,
             cursor, self._soft_delete(schema, name, columns), self._settings.hash_salt,
@@ -295,15 +289,31 @@ class _Reader:
         ]
         return sql.SQL("({})").format(sql.SQL(" OR ").join(conditions)) if conditions else None
 
-    def _mode(self, schema: str, table: str, kind: str, key: tuple[str, ...], cursor: Column | None) -> Mode:
-        is_full = self._full.match(schema, table)
+    def _mode(
+        self,
+        relation: tuple[Any, ...],
+        details: list[Any],
+        key: tuple[str, ...],
+        is_declared: bool,
+        cursor: Column | None,
+    ) -> tuple[Mode, str]:
+        """How the table is read; and why it is not as the settings say, with the way out, if there is one."""
+        _, schema, name, kind, _ = relation
+        hides_rows, *_, has_xmin, may_read_xmin = details
+        is_full = self._full.match(schema, name)
         if not key:
-            return "keyless"
+            return "keyless", ""
         if cursor:
-            return "cursor"
-        # What wrote a row of a view or of a foreign table is not known; and no view is in the change log.
-        has_none = kind in ("vfm" if self._settings.mode == "log" else "vf")
-        return "full" if is_full or has_none else self._settings.mode
+            return "cursor", ""
+        if is_full or kind in "vf":  # what wrote a row of a view or of a foreign table is not known
+            return "full", ""
+        if self._settings.mode == "log" and kind != "m":
+            lack = self._lack(relation, hides_rows, key, is_declared)
+            return ("full", lack) if lack else ("log", "")
+        if self._settings.mode == "changes" and has_xmin:
+            grant = "" if may_read_xmin else f"until this is run: {self._grant(schema, name, ['xmin'])}"
+            return ("full", grant) if grant else ("changes", "")
+        return "full", ""
 
     def _lack(self, relation: tuple[Any, ...], hides_rows: bool, key: tuple[str, ...], is_declared: bool) -> str | None:
         """Why the change log does not tell which rows of a table have changed; None if it does."""
