@@ -178,6 +178,12 @@ _COLUMNS = """
     SELECT table_name, column_name FROM information_schema.columns
     WHERE table_schema = 'public' ORDER BY table_name, ordinal_position
 """
+# Types that cannot hold all of a source's values: such a table arrives with a column for what they leave over, and
+# nothing in TPC-H does.
+_GUARDED = """
+    SELECT DISTINCT table_name, '_exact' FROM information_schema.columns
+    WHERE table_schema = 'public' AND data_type IN ('numeric', 'date')
+"""
 _KEYS = """
     SELECT table_name, column_name
     FROM information_schema.key_column_usage JOIN information_schema.table_constraints
@@ -189,13 +195,15 @@ _KEYS = """
 def postgres_tables(server: PostgresServer, database: str) -> list[SourceTable]:
     """All tables of the schema `public`."""
     with closing(server.connect(database)) as connection, connection.cursor() as cursor:
-        columns, keys = (_grouped(cursor, query) for query in (_COLUMNS, _KEYS))
+        columns, guarded, keys = (_grouped(cursor, query) for query in (_COLUMNS, _GUARDED, _KEYS))
     return [
         SourceTable(
             name,
-            tuple(map(delivered_name, columns[name])),
+            (*map(delivered_name, columns[name]), *guarded.get(name, [])),
             tuple(map(delivered_name, keys[name])),
-            lambda name=name: _postgres_rows(server, database, name, columns[name], keys[name]),  # type: ignore[misc]
+            lambda name=name: _postgres_rows(  # type: ignore[misc]
+                server, database, name, columns[name], keys[name], (None,) * len(guarded.get(name, []))
+            ),
         )
         for name in columns
     ]
@@ -210,7 +218,7 @@ def _grouped(cursor: Any, query: str) -> dict[str, list[str]]:
 
 
 def _postgres_rows(
-    server: PostgresServer, database: str, table: str, columns: Sequence[str], key: Sequence[str]
+    server: PostgresServer, database: str, table: str, columns: Sequence[str], key: Sequence[str], behind: Row
 ) -> Iterator[Row]:
     comma = sql.SQL(", ")
     query = sql.SQL("SELECT {} FROM {} ORDER BY {}").format(
@@ -222,7 +230,7 @@ def _postgres_rows(
             cursor.itersize = FETCHED_ROWS
             cursor.execute(query)
             for row in cursor:
-                yield tuple(map(text_of, row))
+                yield (*map(text_of, row), *behind)
 
 
 # The Playground

@@ -33,33 +33,40 @@ _RELATIONS = """
 # The transaction that wrote a row is known of tables here, and shown to whoever may read the system column (number -2).
 _DETAILS = """
     SELECT c.oid::bigint, row_security_active(c.oid),
-        (SELECT string_agg(leaf.relid::oid::text, ' ' ORDER BY leaf.relid::oid) FROM pg_partition_tree(c.oid) AS leaf),
-        (SELECT sum(greatest(leaf.reltuples, 0))::bigint FROM pg_class leaf
-         WHERE leaf.oid = c.oid AND c.relkind <> 'p'
-            OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf)),
-        c.relkind IN ('r', 'p', 'm') AND NOT EXISTS (
-            SELECT FROM pg_partition_tree(c.oid) AS leaf JOIN pg_class f ON f.oid = leaf.relid AND f.relkind = 'f'
-        ),
+        tree.oids, coalesce(tree.rows, greatest(c.reltuples, 0))::bigint,
+        c.relkind IN ('r', 'p', 'm') AND tree.foreign_tables IS NOT TRUE,
         coalesce(has_column_privilege(c.oid, (-2)::int2, 'SELECT'), false),
         ARRAY(SELECT relid::oid::bigint FROM pg_partition_ancestors(c.oid) AS relid WHERE relid <> c.oid)
-    FROM pg_class c WHERE c.oid = ANY ({oids}::oid[])
+    FROM pg_class c, LATERAL (
+        SELECT string_agg(member.oid::text, ' ' ORDER BY member.oid) AS oids,
+            bool_or(member.relkind = 'f') AS foreign_tables,
+            sum(greatest(member.reltuples, 0)) FILTER (WHERE t.isleaf) AS rows
+        FROM pg_partition_tree(c.oid) AS t JOIN pg_class member ON member.oid = t.relid
+    ) AS tree
+    WHERE c.oid = ANY ({oids}::oid[])
+"""
+# Tables that inherit from others, with what they inherit from; partitions are no such tables.
+_CHILDREN = """
+    SELECT i.inhparent::bigint, n.nspname, c.relname, c.oid::bigint FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT c.relispartition AND i.inhparent = ANY ({oids}::oid[]) ORDER BY c.oid
 """
 # A domain is read as the type below it, however deep. The definition is what else decides on the value of a row that
 # nobody writes: the number of the column, the parts of its type with the labels of enums, the expression of a generated
 # column.
 _COLUMNS = """
-    WITH RECURSIVE base (attrelid, attnum, attname, attgenerated, typid, typmod) AS (
-        SELECT attrelid, attnum, attname, attgenerated, atttypid, atttypmod FROM pg_attribute
+    WITH RECURSIVE base (attrelid, attnum, attname, attgenerated, attcollation, typid, typmod) AS (
+        SELECT attrelid, attnum, attname, attgenerated, attcollation, atttypid, atttypmod FROM pg_attribute
         WHERE attrelid = ANY ({oids}::oid[]) AND attnum > 0 AND NOT attisdropped
         UNION ALL
-        SELECT b.attrelid, b.attnum, b.attname, b.attgenerated, t.typbasetype, t.typtypmod
+        SELECT b.attrelid, b.attnum, b.attname, b.attgenerated, b.attcollation, t.typbasetype, t.typtypmod
         FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
     )
     SELECT b.attrelid::bigint, b.attname,
         -- Types of other schemas may have the names of built-in ones.
         CASE n.nspname WHEN 'pg_catalog' THEN t.typname ELSE n.nspname || '.' || t.typname END,
         b.typmod, format_type(t.oid, b.typmod), n.nspname,
-        concat_ws(' ', b.attnum, CASE WHEN t.typtype <> 'b' OR element.typtype <> 'b' THEN (
+        concat_ws(' ', b.attnum, b.attcollation, CASE WHEN t.typtype <> 'b' OR element.typtype <> 'b' THEN (
             WITH RECURSIVE part (oid, typelem, typbasetype, typrelid) AS (
                 SELECT t.oid, t.typelem, t.typbasetype, t.typrelid
                 UNION
@@ -110,6 +117,17 @@ _KEYS = """
                     AND NOT c.convalidated AND k.attnum = ANY (c.conkey)
             )
         )
+        AND (i.indisprimary OR NOT EXISTS (
+            -- One that is unique in another sense than the type's own would have equal keys.
+            SELECT FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1], i.indclass::oid[], i.indcollation::oid[])
+                AS k (attnum, class, collation_oid)
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum JOIN pg_type t ON t.oid = a.atttypid
+            JOIN pg_opclass used ON used.oid = k.class
+            WHERE k.collation_oid <> a.attcollation OR NOT used.opcdefault OR EXISTS (
+                SELECT FROM pg_opclass own WHERE own.opcdefault AND own.opcmethod = used.opcmethod
+                    AND own.oid <> used.oid AND own.opcintype IN (t.oid, t.typbasetype)
+            )
+        ))
     ORDER BY i.indrelid, i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid
 """
 _CURSOR_TYPES = frozenset({"timestamptz", "timestamp", "date", "int2", "int4", "int8", "numeric"})
@@ -180,6 +198,7 @@ class _Reader:
                 continue  # a partition is delivered with its parent, or left out with it
             tables.append(self._table(relation, about, columns.get(oid, []), keys.get(oid, ())))
         self._tell_unmatched()
+        self._tell_children([table for table in tables if table], oids)
         return Catalog(tuple(filter(None, tables)), tuple(self._left_out), tuple(self._problems))
 
     def _table(
@@ -334,6 +353,16 @@ class _Reader:
             f"as the log does not name the rows that are updated or deleted, until it has a primary key, or this is "
             f"run: ALTER TABLE {place} REPLICA IDENTITY FULL"
         )
+
+    def _tell_children(self, tables: list[Table], oids: sql.Composable) -> None:
+        """The rows of a table that inherits from another are its own, and not delivered with the other's."""
+        delivered = {table.oid: table for table in tables}
+        for parent, schema, name, child in self._session.fetch(sql.SQL(_CHILDREN).format(oids=oids)):
+            if parent in delivered and child not in delivered:
+                self._left_out.append(
+                    f"table {schema}.{name} inherits from {delivered[parent].stream}, and its rows are left out until "
+                    "tables names it too"
+                )
 
     def _tell_unmatched(self) -> None:
         """A pattern that matches nothing is a mistake: of columns to hide, one that would be found too late."""

@@ -28,8 +28,9 @@ from psycopg2 import errors, sql
 from change_stream import follow
 from scan import Part
 from service_spec import Settings
-from session import Patience, Session, reason, told
+from session import Patience, Session, TableError, reason, told_without_values
 from shared.checkpoints import Checkpoints
+from shared.errors import SourceError
 from shared.pages import Page, Position
 from table_pages import TablePages, holds
 from tables import Column, Mode, Table
@@ -39,6 +40,13 @@ _NOW = """
         (SELECT oid::text FROM pg_database WHERE datname = current_database()), pg_postmaster_start_time()::text
     FROM pg_control_system()
 """
+# What tells a server from others, and from itself after a restore or a failover, which begin a new timeline.
+_SERVER = """
+    SELECT concat_ws(
+        ' ', system_identifier, timeline_id, (SELECT oid FROM pg_database WHERE datname = current_database())
+    )
+    FROM pg_control_system(), pg_control_checkpoint()
+"""
 # By the type of a cursor column: the bound of a pass, which rows it is taken of, and whether numbers have begun again.
 _TIMES = ("date", "timestamp", "timestamptz")
 _NUMBER = "greatest(max({column})::numeric - {overlap}, min({column}))"  # what is below would not fit every type
@@ -47,6 +55,7 @@ _BOUNDS = {
     "number": (_NUMBER, "true", "max({column}) < {begin}"),
     "numeric": (_NUMBER, "{column}::text !~ '[a-z]'", "max({column}) < {begin}"),  # no infinity, no NaN
 }
+_CENTURY = 3_155_760_000  # seconds: what is longer could be below the first timestamp
 # PostgreSQL compares transaction ids within this distance; beyond it, `xmin` says nothing.
 _COMPARABLE = 2**31 - 1
 
@@ -54,16 +63,24 @@ _COMPARABLE = 2**31 - 1
 def read_pages(
     session: Session, tables: Iterable[Table], checkpoints: Checkpoints, settings: Settings
 ) -> Generator[Page, None, None]:
-    """All tables, one after another, each from where its stream stands. Raises SourceError naming the table."""
+    """All tables, one after another, each from where its stream stands. Raises SourceError naming the table; one that
+    fails by itself keeps none of the others back."""
     in_log = [TablePages(session, table, settings) for table in tables if table.mode == "log"]
     yield from follow(session, in_log, checkpoints, settings)
+    failures = []
     for table in (table for table in tables if table.mode != "log"):
-        with told(f"table {table.stream} could not be read to its end"):
-            try:
+        what = f"table {table.stream} could not be read to its end"
+        try:
+            with told_without_values(what, settings):
                 yield from Reader(session, table, settings).pages(checkpoints.position(table.stream, needs=("shape",)))
-            except errors.InsufficientPrivilege as error:  # on what a view reads, a function calls, a policy asks
-                session.connection.rollback()
-                op.warning(f"table {table.stream} is left out until this user may read all of it: {reason(error)}")
+        except errors.InsufficientPrivilege as error:  # on what a view reads, a function calls, a policy asks
+            session.connection.rollback()
+            op.warning(f"table {table.stream} is left out until this user may read all of it: {reason(error)}")
+        except TableError as failure:
+            session.connection.rollback()
+            failures.append(str(failure))
+    if failures:
+        raise SourceError("\n".join(failures))
 
 
 class Reader(TablePages):
@@ -81,7 +98,12 @@ class Reader(TablePages):
             "full": lambda position: self.copied(position, self.kept()),
             "keyless": self._keyless,
         }
-        yield from read[self.table.mode](position)
+        # Rows whose keys are delivered in another way by now would stay beside the new ones.
+        begins_anew = position is not None and not holds(position, self.kept())
+        for page in read[self.table.mode](position):
+            page.truncate |= begins_anew
+            begins_anew = False
+            yield page
 
     def _changes(self, position: Position | None) -> Iterator[Page]:
         now, server = self._now()
@@ -108,7 +130,8 @@ class Reader(TablePages):
     def _cursor(self, position: Position | None) -> Iterator[Page]:
         cursor, key = self.table.cursor, self.table.key
         assert cursor is not None  # of this mode
-        kept = {**self.kept(), "cursor": cursor.name}
+        ((server,),) = self._session.fetch(_SERVER)
+        kept = {**self.kept(), "server": server, "cursor": cursor.name}
         if not position or not holds(position, kept):
             self._check_key()
             position = {"from": None}
@@ -161,9 +184,10 @@ class Reader(TablePages):
         numbers have begun again below where this pass was to begin: then no row can be told from a new one."""
         kind = "time" if cursor.base_type in _TIMES else "numeric" if cursor.base_type == "numeric" else "number"
         bound, usable, fallen = _BOUNDS[kind]
+        overlap = min(self._settings.cursor_overlap, _CENTURY) if kind == "time" else self._settings.cursor_overlap
         parts = {
             "column": cursor.reference,
-            "overlap": sql.Literal(self._settings.cursor_overlap),
+            "overlap": sql.Literal(overlap),
             "begin": sql.SQL("NULL") if begin is None else cursor.literal(begin),
         }
         query = sql.SQL("SELECT ({})::{}::text, coalesce({}, false) FROM {} WHERE {}").format(

@@ -13,6 +13,7 @@ from psycopg2 import sql
 from column_types import PLAIN, TEXT
 from service_spec import Settings
 from session import Patience, Session, reason
+from shared.errors import SourceError
 from shared.server_side_cursor import MOST_ROWS, Row, read_batches
 from tables import Column, Table
 
@@ -38,6 +39,17 @@ class Part:
     after: After | None = None
     few: bool = False
     keyed: bool = False
+
+
+# Whether the table still has its name, and its snapshot (of pg_class) is as new as its files (of the functions).
+_IS_CURRENT = """
+    SELECT coalesce(to_regclass({name})::oid = {oid}::oid, false) AND NOT EXISTS (
+        SELECT FROM pg_class c WHERE c.oid = ANY ({oids}::oid[]) AND c.relkind IN ('r', 'm')
+            AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
+    )
+"""
+# How often in a row a table may be rewritten while its lock is waited for.
+_REWRITES = 5
 
 
 class Scan:
@@ -82,6 +94,7 @@ class Scan:
         query = _select([*self.values, number], self._table, conditions, row)
         width = sql.SQL("{} * octet_length({})").format(self._growth, row)
         widths = _select([width], self._table, conditions, row)
+        self._begin()
         yield from self._fetch(query, widths)
         with suppress(psycopg2.Error):  # all is read: whatever is asked for next will find the connection lost
             self._session.connection.rollback()
@@ -124,6 +137,30 @@ class Scan:
         """`values`, and whether the row counts as deleted."""
         return [*self.values, self._table.soft_delete] if self._table.soft_delete else self.values
 
+    def _begin(self) -> None:
+        """Begins a transaction in which the table is locked, and not newer than the snapshot.
+
+        A table that was rewritten between the two, as by ALTER TABLE, would have no rows for that snapshot. Raises
+        SourceError for one that stays so: another table has its name.
+        """
+        if self._table.kind in "vf":
+            return
+        for _ in range(_REWRITES):
+            with self._session.connection.cursor() as cursor:
+                cursor.execute(sql.SQL("SELECT FROM {} LIMIT 0").format(self._table.source))  # locks it
+                name = sql.Identifier(self._table.schema, self._table.name).as_string(cursor)
+                oids = [self._table.oid, *map(int, self._table.partitions.split())]
+                cursor.execute(
+                    sql.SQL(_IS_CURRENT).format(
+                        name=sql.Literal(name), oid=sql.Literal(self._table.oid), oids=sql.Literal(oids)
+                    )
+                )
+                ((is_current,),) = cursor.fetchall()
+            if is_current:
+                return
+            self._session.connection.rollback()
+        raise SourceError(f"table {self._table.stream} was replaced while it was read: the next sync reads it whole")
+
     def _read(self, part: Part, after: After | None) -> Iterator[list[Row]]:
         """The rows behind `after`; all of the part, and said so, where the server cannot compare with it."""
         if after is None or not self._resumes:
@@ -142,6 +179,7 @@ class Scan:
         yield from chain([first] if first else [], batches)
 
     def _ordered(self, part: Part, after: After | None) -> Iterator[list[Row]]:
+        self._begin()
         with self._session.connection.cursor() as cursor:
             cursor.execute(self._operators(part.order))
             if part.few:  # PostgreSQL plans for the first tenth of what a cursor would bring, unless it is told

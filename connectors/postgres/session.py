@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import psycopg2
 from fivetran_connector_sdk import Logging as log
-from psycopg2 import extensions, sql
+from psycopg2 import errors, extensions, sql
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from service_spec import Settings, pem
@@ -41,6 +41,8 @@ _PINNED = {
 # Errors that pass: the server goes down, comes up or is full, a statement is cancelled (by a timeout, or by a standby
 # that has to apply changes), a lock or a transaction has to be tried for again.
 _PASSING = re.compile("08...|40...|53300|55P03|57014|57P0[1-5]|25P0[34]")
+# The classes of errors that quote values: of data, of constraints, and what functions raise.
+_QUOTING = ("22", "23", "P0")
 _ASKED = re.compile("^connection to server .*? failed: (FATAL: +)?")
 # What libpq says of a server that does not answer; and what to do about what else it says, by a part of it.
 _UNREACHABLE = re.compile(
@@ -233,11 +235,39 @@ def told(what: str) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
-        raise SourceError(f"{what}: {reason(error)}") from error
+        hint = ": ALTER ROLE ... SET statement_timeout = 0 gives this user more time" if _is_timeout(error) else ""
+        raise SourceError(f"{what}: {reason(error)}{hint}") from error
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{what}: the database holds bytes that are no text in its encoding ({error.reason})"
         ) from error
+
+
+def _is_timeout(error: psycopg2.Error) -> bool:
+    return isinstance(error, errors.QueryCanceled) and "statement timeout" in str(error)
+
+
+class TableError(SourceError):
+    """What is wrong with one table, while others may be read."""
+
+
+@contextmanager
+def told_without_values(what: str, settings: Settings) -> Iterator[None]:
+    """As `told`, for what reads rows: raises TableError for what is no fault of the connection. Where the settings hide
+    columns, the server's words are left out when they may quote a value."""
+    try:
+        with told(what):
+            yield
+    except SourceError as failure:
+        error = failure.__cause__
+        if not isinstance(error, psycopg2.Error) or _passes(error):
+            raise
+        if isinstance(error, errors.InsufficientPrivilege):
+            raise error from None
+        hides = settings.hash_columns or settings.exclude_columns or settings.include_columns
+        if hides and str(error.pgcode)[:2] in _QUOTING:
+            raise TableError(f"{what}: {type(error).__name__} (its text may quote a value that is hidden)") from None
+        raise TableError(str(failure)) from error
 
 
 def reason(error: psycopg2.Error) -> str:

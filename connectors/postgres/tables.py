@@ -9,6 +9,7 @@ from psycopg2 import sql
 
 from column_types import Form, most_bytes, width
 from service_spec import Settings
+from shared.naming import delivered_name
 from shared.values import ColumnType
 
 OCCURRENCE = "_occurrence"
@@ -151,9 +152,8 @@ class Table:
         return _fingerprint(self.partitions)
 
     def _free_name(self, name: str) -> str:
-        while name in {column.name for column in self.columns}:
-            name += "_"
-        return name
+        taken = {delivered_name(column.name) for column in self.columns}
+        return next(free for free in (name, *(f"{name}_{number}" for number in range(2, 2000))) if free not in taken)
 
 
 @dataclass(frozen=True)
