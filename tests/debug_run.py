@@ -30,6 +30,7 @@ _LEFT_OUT = re.compile(r"FIVETRAN_.*|MEMORY_PROFILING|.*_PROXY", re.IGNORECASE)
 _COMPLETE = re.compile(r"sync complete: [\d,]+ rows in [\d.]+ s(?:, [\d,]+ rows/s)?(?: \((?P<tables>.*)\))?")
 # The demo's output is there to be shown, timings of debug runs are not.
 _TIMES = re.compile(r"(— (total )?elapsed )?\d\d:\d\d:\d\d\.\d{3} *| in [\d.]+ s(, [\d,]+ rows/s)?(?= |$)")
+_SCHEMA = re.compile(r"^(\"[^\"]*\"|[^.\"]*)\.")
 _TABLE = re.compile(r"(\S+) (\d{1,3}(?:,\d{3})*)(?:, |$)")
 
 
@@ -104,7 +105,8 @@ def debug(
     if code != 0 or complete is None:
         how = "did not end in time" if code is None else f"ended with exit code {code}"
         raise Failed(f"fivetran debug connectors/{connector.name} {how}; the end of its output:\n{_tail(text)}")
-    return {table: int(rows.replace(",", "")) for table, rows in _TABLE.findall(complete["tables"] or "")}
+    counts = _TABLE.findall(complete["tables"] or "")
+    return {_SCHEMA.sub("", stream).strip('"'): int(rows.replace(",", "")) for stream, rows in counts}
 
 
 def _wait(process: subprocess.Popen[bytes], alive: Callable[[], None]) -> int | None:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from shared.errors import SourceError
 from tests import stop_and_resume
 from tests.connectors.postgres_database import Database, after_each_page, connector
-from tests.recording import Destination
+from tests.recording import Destination, sync
 
 MODES = {
     "changes": {"mode": "changes"},
@@ -454,3 +456,92 @@ def _rows_read(database: Database) -> int:
         "WHERE relname = 't') FROM pg_stat_user_tables WHERE relname = 't'"
     )
     return int(rows)
+
+
+class TestWhatWouldBeLostInSilence:
+    def test_a_table_that_is_rewritten_while_its_lock_is_waited_for_is_read_by_a_new_snapshot(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        database.run(
+            "CREATE TABLE t (id int PRIMARY KEY, at timestamptz); INSERT INTO t SELECT n FROM generate_series(1, 50) n"
+        )
+        scan = connector.read_pages.__globals__["TablePages"].__init__.__globals__["Scan"]
+        begin = scan._begin
+        rewritten: list[bool] = []
+
+        def rewrite_and_begin(self: Any) -> None:
+            if not rewritten:
+                with self._session.connection.cursor() as cursor:
+                    cursor.execute("SELECT 1")  # the snapshot is taken, and the lock is not
+                database.run("ALTER TABLE t SET UNLOGGED")
+                rewritten.append(True)
+            begin(self)
+
+        monkeypatch.setattr(scan, "_begin", rewrite_and_begin)
+        assert database.sync(cursor_columns="public.t.at").upserts == {"t": 50}
+
+    @pytest.mark.parametrize(
+        ("change", "settings"),
+        [
+            ("SELECT 1", {"hash_columns": "public.t.id", "hash_salt": "salt"}),
+            ("SELECT 1", {"text_columns": "public.t.at"}),
+            ("ALTER TABLE t ALTER id TYPE text", {}),
+            ("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (at)", {}),
+            (
+                "DROP TABLE t; CREATE TABLE t (id char(5), at date, PRIMARY KEY (id, at));"
+                "INSERT INTO t VALUES ('z', '2026-01-01')",
+                {},
+            ),
+        ],
+    )
+    def test_rows_with_keys_of_before_do_not_stay_beside_those_of_now(
+        self, database: Database, change: str, settings: dict[str, str]
+    ) -> None:
+        database.run(
+            "CREATE TABLE t (id char(5), at date, PRIMARY KEY (id, at));"
+            "INSERT INTO t SELECT n::text, '2026-01-01'::date + n FROM generate_series(1, 5) n"
+        )
+        destination = Destination()
+        database.sync(destination)
+        database.run(change)
+        database.sync(destination, **settings)
+        assert destination.contents() == database.sync(**settings).destination.contents()
+
+    def test_another_server_is_noticed_by_a_cursor(self, database: Database) -> None:
+        database.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 20)")
+        settings = {"cursor_columns": "public.t.id", "cursor_overlap": "0"}
+        sink = database.sync(**settings)
+        state = sink.checkpoints[-1]
+        state["streams"]["public.t"]["server"] = "another"
+        assert sync(connector, {**database.configuration, **settings}, state=state).upserts == {"t": 20}
+
+    def test_one_table_that_cannot_be_read_keeps_no_other_back(self, database: Database) -> None:
+        database.run(
+            "CREATE VIEW bad AS SELECT 1 / 0 AS v; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (7)"
+        )
+        destination = Destination()
+        with pytest.raises(SourceError, match="table public.bad could not be read to its end: division by zero"):
+            database.sync(destination)
+        assert [row["id"] for row in destination.table("t")] == ["7"]
+
+    def test_an_error_of_the_server_does_not_tell_what_is_hidden(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE k (email text PRIMARY KEY); INSERT INTO k VALUES ('secret@example.org');
+            CREATE VIEW w AS SELECT email, email::int AS x FROM k;
+        """)
+        with pytest.raises(SourceError, match="table public.w could not be read to its end: InvalidText") as told:
+            database.sync(hash_columns="*.*.email", hash_salt="s")
+        assert "secret@" not in str(told.value)
+        assert told.value.__cause__ is None
+
+    def test_rows_of_a_table_that_inherits_are_told_when_it_is_not_named(self, database: Database) -> None:
+        database.run("CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c () INHERITS (p); INSERT INTO c VALUES (1)")
+        told = database.sync(tables="public.p").warnings
+        assert any("table public.c inherits from public.p, and its rows are left out" in warning for warning in told)
+
+    def test_an_index_that_is_unique_in_another_sense_is_no_key(self, database: Database) -> None:
+        database.run(
+            "CREATE EXTENSION citext; CREATE TABLE k (id citext NOT NULL); CREATE UNIQUE INDEX ON k (id text_ops)"
+        )
+        (table,) = connector.schema(database.configuration)
+        assert "primary_key" not in table

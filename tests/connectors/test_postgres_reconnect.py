@@ -274,7 +274,7 @@ class TestServers:
     def test_that_are_restarted_are_waited_for(self, database: Database, mode: str) -> None:
         settings = table(database, mode)
         database.run("CHECKPOINT")
-        database.close()  # or the server would not be stopped in order
+        database.disconnect()  # or the server would not be stopped in order
 
         def crash() -> None:
             database.server.kill()
