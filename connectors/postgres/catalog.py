@@ -33,15 +33,18 @@ _RELATIONS = """
 # The transaction that wrote a row is known of tables here, and shown to whoever may read the system column (number -2).
 _DETAILS = """
     SELECT c.oid::bigint, row_security_active(c.oid),
-        tree.oids, coalesce(tree.rows, greatest(c.reltuples, 0))::bigint,
+        tree.oids, tree.joined, coalesce(tree.rows, greatest(c.reltuples, 0))::bigint,
         c.relkind IN ('r', 'p', 'm') AND tree.foreign_tables IS NOT TRUE,
         coalesce(has_column_privilege(c.oid, (-2)::int2, 'SELECT'), false),
         ARRAY(SELECT relid::oid::bigint FROM pg_partition_ancestors(c.oid) AS relid WHERE relid <> c.oid)
     FROM pg_class c, LATERAL (
         SELECT string_agg(member.oid::text, ' ' ORDER BY member.oid) AS oids,
+            -- A partition that was away for a while has joined by another transaction.
+            string_agg(concat(member.oid, ' ', i.xmin), ' ' ORDER BY member.oid) AS joined,
             bool_or(member.relkind = 'f') AS foreign_tables,
             sum(greatest(member.reltuples, 0)) FILTER (WHERE t.isleaf) AS rows
         FROM pg_partition_tree(c.oid) AS t JOIN pg_class member ON member.oid = t.relid
+            LEFT JOIN pg_inherits i ON i.inhrelid = t.relid
     ) AS tree
     WHERE c.oid = ANY ({oids}::oid[])
 """
@@ -206,7 +209,7 @@ class _Reader:
     ) -> Table | None:
         """The table as it is read; None, and the reason in `left_out`, if it cannot be."""
         oid, schema, name, kind, obstacle = relation
-        hides_rows, partitions, about, *_ = details
+        hides_rows, partitions, joined, about, *_ = details
         if obstacle := obstacle or self._withheld(schema, name, found_key, columns):
             self._left_out.append(f"table {schema}.{name} is left out {obstacle}")
             self._met(schema, name, [column for column, *_ in columns])
@@ -221,8 +224,8 @@ class _Reader:
         if why:
             self._left_out.append(f"table {schema}.{name} is read whole by every sync {why}")
         return Table(
-            schema, name, oid, kind, hides_rows, partitions or "", about or 0, tuple(described), key, declared, mode,
-            cursor, self._soft_delete(schema, name, columns), self._settings.hash_salt,
+            schema, name, oid, kind, hides_rows, partitions or "", joined or "", about or 0,
+            tuple(described), key, declared, mode, cursor, self._soft_delete(schema, name, columns), self._settings.hash_salt,
         )  # fmt: skip
 
     def _withheld(self, schema: str, table: str, key: tuple[str, ...], columns: list[tuple[Any, ...]]) -> str | None:

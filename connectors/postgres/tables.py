@@ -76,6 +76,7 @@ class Table:
     kind         r, p, v, m or f as in pg_class.relkind
     hides_rows   row-level security lets this user see only some of its rows
     partitions   the oids of all of them
+    joined       the same, with the transactions by which they became partitions
     about        how many rows it has, by the statistics; 0 when they do not know
     key_declared the key is the settings', nothing in the database enforces it
     cursor       the column by which changes are read in mode `cursor`
@@ -88,6 +89,7 @@ class Table:
     kind: str
     hides_rows: bool
     partitions: str
+    joined: str
     about: int
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
@@ -149,7 +151,7 @@ class Table:
     @property
     def parts(self) -> str:
         """A fingerprint of the table's partitions."""
-        return _fingerprint(self.partitions)
+        return _fingerprint(self.joined)
 
     def _free_name(self, name: str) -> str:
         taken = {delivered_name(column.name) for column in self.columns}

@@ -1274,3 +1274,19 @@ class TestSoak:
         while time.monotonic() < until:
             time.sleep(rng.uniform(0.3, 2))
             proxy.cut(reset=rng.random() < 0.7)
+
+
+class TestPartitionsThatWereAway:
+    def test_what_happened_to_one_meanwhile_arrives(self, database: Database) -> None:
+        database.run("""
+            CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
+            CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); INSERT INTO p SELECT generate_series(1, 5);
+        """)
+        destination = Destination()
+        sync(connector, database.configuration, destination)
+        database.run("""
+            ALTER TABLE p DETACH PARTITION p1; DELETE FROM p1 WHERE id < 3;
+            ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10);
+        """)
+        sync(connector, database.configuration, destination)
+        assert {row["id"] for row in destination.table("p")} == {"3", "4", "5"}
