@@ -225,7 +225,8 @@ class _Reader:
             self._left_out.append(f"table {schema}.{name} is read whole by every sync {why}")
         return Table(
             schema, name, oid, kind, hides_rows, partitions or "", joined or "", about or 0,
-            tuple(described), key, declared, mode, cursor, self._soft_delete(schema, name, columns), self._settings.hash_salt,
+            tuple(described), key, declared, mode, cursor,
+            self._soft_delete(schema, name, columns), self._settings.hash_salt,
         )  # fmt: skip
 
     def _withheld(self, schema: str, table: str, key: tuple[str, ...], columns: list[tuple[Any, ...]]) -> str | None:
