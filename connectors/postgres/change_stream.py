@@ -100,6 +100,9 @@ def follow(
     """The tables of mode log: copies of those that need one, then the changes of all, up to the log's end as it is
     after the copies. Raises SourceError."""
     if not readers:
+        if left := checkpoints.position(STREAM):
+            with told("the slots of the server could not be found"):
+                slot.tell_of_slot_left(session, left["slot"])
         return
     with told("the change log could not be followed"):
         published = publication.provided(session, settings, [reader.table for reader in readers])

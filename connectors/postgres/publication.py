@@ -22,11 +22,16 @@ _NOT_ALLOWED = (
     errors.LockNotAvailable,
 )
 
-# The row's own transaction tells of every change to what the publication sends.
+# The row's own transaction tells of every change to what the publication sends; of schemas, theirs do.
 _PUBLICATION = """
-    SELECT concat_ws(' ', oid, xmin), pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot
+    SELECT concat_ws(' ', oid, xmin, {schemas}), pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot
     FROM pg_publication WHERE pubname = {name}
 """
+_SCHEMAS = """
+    (SELECT string_agg(concat(s.oid, ' ', s.xmin), ' ' ORDER BY s.oid) FROM pg_publication_namespace s
+     WHERE s.pnpubid = pg_publication.oid)
+"""
+_HAVE_SCHEMAS = 150000  # the server's version from which on a publication can name them
 # What it sends of each table that has rows of its own. PostgreSQL 13 and 14 have no columns for the last two.
 _PUBLISHED = """
     SELECT c.oid::bigint, to_jsonb(t) ->> 'rowfilter' IS NOT NULL, to_jsonb(t) -> 'attnames'
@@ -35,9 +40,17 @@ _PUBLISHED = """
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
     WHERE t.pubname = {name}
 """
+# A table that is named itself cannot leave the log unseen. Any other, as a partition, can be made unlogged and logged
+# again, which gives it new files, or be moved to another schema and back, which writes its type anew.
 _MEMBERS = """
-    SELECT r.prrelid::bigint, concat_ws(' ', r.oid, r.xmin)
-    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {name}
+    SELECT root.oid::bigint, concat_ws(' ', r.oid, r.xmin, CASE WHEN r.oid IS NULL OR c.relkind = 'p' THEN (
+        SELECT string_agg(concat_ws(' ', m.oid, m.relfilenode, t.xmin), ' ' ORDER BY m.oid)
+        FROM pg_class m LEFT JOIN pg_type t ON t.oid = m.reltype
+        WHERE m.oid = root.oid OR m.oid IN (SELECT relid FROM pg_partition_tree(root.oid))
+    ) END)
+    FROM unnest({oids}::oid[]) AS root (oid) JOIN pg_class c ON c.oid = root.oid
+    LEFT JOIN pg_publication_rel r ON r.prrelid = root.oid
+        AND r.prpubid = (SELECT oid FROM pg_publication WHERE pubname = {name})
 """
 _LEAVES = """
     SELECT root.oid::bigint, coalesce(array_agg(leaf.relid::oid::bigint), '{{}}')
@@ -52,7 +65,7 @@ class Publication:
 
     is_new    it was created a moment ago
     identity  changes when what the publication sends does: what came before may lack something
-    members   by table that is in it, what changes when the table is taken out and put in again
+    members   by table that is in it, what changes when the table is out of it, or of the log, for a while
     leaves    by table that is in it, the tables that hold its rows: its partitions, or itself
     """
 
@@ -88,12 +101,12 @@ def provided(session: Session, settings: Settings, tables: Sequence[Table]) -> P
     there = [table for table in tables if leaves[table.oid] <= published.keys()]
     if problems := list(_of_each(settings, there, leaves, published)):
         raise SourceError("\n".join(problems))
-    named = sql.Literal(settings.publication)
-    members = dict(session.fetch(sql.SQL(_MEMBERS).format(name=named)))
+    oids, named = sql.Literal([table.oid for table in there]), sql.Literal(settings.publication)
+    members = dict(session.fetch(sql.SQL(_MEMBERS).format(oids=oids, name=named)))
     return Publication(
         is_new,
         found[0][0],
-        {table.oid: str(members.get(table.oid, "")) for table in there},
+        {table.oid: str(members[table.oid]) for table in there},
         {table.oid: leaves[table.oid] for table in there},
     )
 
@@ -114,7 +127,8 @@ def _add(session: Session, settings: Settings, tables: Sequence[Table]) -> None:
 
 
 def _found(session: Session, settings: Settings) -> list[tuple[Any, ...]]:
-    return session.fetch(sql.SQL(_PUBLICATION).format(name=sql.Literal(settings.publication)))
+    schemas = sql.SQL(_SCHEMAS if session.connection.server_version >= _HAVE_SCHEMAS else "NULL")
+    return session.fetch(sql.SQL(_PUBLICATION).format(name=sql.Literal(settings.publication), schemas=schemas))
 
 
 def _published(session: Session, settings: Settings) -> dict[int, tuple[bool, list[str] | None]]:

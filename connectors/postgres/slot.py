@@ -97,7 +97,8 @@ def provided(session: Session, settings: Settings, publication: Publication, pos
         if not change:
             return position
         op.warning(f"{change}: every table of mode log is copied again")
-        _tell_of_slot_left(session, settings, position)
+        if position["slot"] != settings.slot:
+            tell_of_slot_left(session, position["slot"])
     # From before another publication was made, the log cannot be read.
     is_other = publication.is_new or (position is not None and position["publication"] != publication.identity)
     if slot and (slot.is_lost or is_other):
@@ -126,11 +127,12 @@ def _change(position: Position, kept: Position, slot: Slot | None, end: int) -> 
     return next((change for change, is_so in changes.items() if is_so), None)
 
 
-def _tell_of_slot_left(session: Session, settings: Settings, position: Position) -> None:
-    name = sql.Literal(position["slot"])
-    if position["slot"] != settings.slot and session.fetch(sql.SQL(_SLOT).format(name=name)):
+def tell_of_slot_left(session: Session, slot: str) -> None:
+    """Warns of a slot that we have read and do not read any more, as long as it is there."""
+    name = sql.Literal(slot)
+    if session.fetch(sql.SQL(_SLOT).format(name=name)):
         drop = sql.SQL("SELECT pg_drop_replication_slot({})").format(name).as_string(session.connection)
-        op.warning(f"slot {position['slot']} is not read any more and makes the server keep its log: run {drop}")
+        op.warning(f"slot {slot} is not read any more and makes the server keep its log: run {drop}")
 
 
 def _found(session: Session, settings: Settings) -> Slot | None:
