@@ -57,10 +57,10 @@ Upsert = tuple[str, dict[str, Any], str | None]  # what op.upsert is given: tabl
 
 @dataclass(frozen=True)
 class Source:
-    """What a run reads: the connector's configuration for it, and how many rows have to arrive."""
+    """What a run reads: the connector's configuration for it, and how many rows have to arrive (0: it is not known)."""
 
     configuration: dict[str, str]
-    rows: int
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,15 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run took. `figures` is what was seen at the source meanwhile, by the name of a column."""
+    """What one run took; `figures` is what was seen at the source meanwhile, by the name of a column.
+
+    growth_mb  of the process's memory during the run; peak_mb is all that it had
+    """
 
     rows: int
     seconds: float
     growth_mb: float
+    peak_mb: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -139,7 +143,12 @@ def floor(name: str, settings: Mapping[str, str], source: Source) -> Work:
     do not hold so many either.
     """
     work = sync(name, settings, source)
-    return _upserting(work.tables, _sent_by(work, source.rows), source.rows)
+    return floor_of(work, source.rows)
+
+
+def floor_of(work: Work, rows: int) -> Work:
+    """`op.upsert` of so many of the records that this work sends, ready-made; see `floor`."""
+    return _upserting(work.tables, _sent_by(work, rows), rows)
 
 
 def text_floor(name: str, settings: Mapping[str, str], source: Source) -> Work:
@@ -200,7 +209,7 @@ def measure(prepare: Callable[[Source], Work], source: Source, watch: Watch | No
         process.kill()  # what it had to say is said, or nobody listens any more
         process.join()
         here.close()
-    if run.rows != source.rows:
+    if source.rows and run.rows != source.rows:
         raise RuntimeError(f"a measured run delivered {run.rows:,} rows of {source.rows:,}: its time means nothing")
     return run
 
@@ -243,7 +252,8 @@ def _watched(child: Connection, process: psutil.Process, watch: Watch) -> Run:
             peak = max(peak, process.memory_info().rss)
         watch.sample()
     rows, seconds, highest = child.recv()
-    return Run(rows, seconds, (max(peak, highest) - before) / _MB, watch.figures())
+    peak = max(peak, highest)
+    return Run(rows, seconds, (peak - before) / _MB, peak / _MB, watch.figures())
 
 
 def _highest_resident() -> int:

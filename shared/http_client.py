@@ -2,32 +2,50 @@
 
     client = HttpClient("https://api.example.com", auth=Bearer(token))
     client.get("/v1/items", params={"limit": "100"}).body   -> the JSON body, numbers exact
+    for part in client.parts(Call("/v1/items"), RecordPath("data")): part.records   -> a body of any size, in parts
 
 What can pass is tried again, bounded in number and in total time: timeouts, resets, cut bodies, 408, 425, 429 and 5xx,
 and an answer of 200 that is no JSON. Everything else is a SourceError with the address and the start of the body.
+Several threads may use a client at once.
 """
 
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from fivetran_connector_sdk import Logging as log
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, LocationParseError
-from urllib3.util import Retry
+from requests.auth import AuthBase
 
-from shared.errors import SourceError, TryLater, redacted, unreachable
+from shared import json_stream
+from shared.authentication import Authentication, NoAuthentication
+from shared.errors import ConnectorError, SourceError, TryLater, redacted, unreachable
+from shared.http_messages import (
+    NOT_MODIFIED,
+    TRANSIENT_STATUS,
+    Call,
+    HttpAnswer,
+    HttpError,
+    Transient,
+    origin,
+    retry_after,
+    server_time,
+    shown_json,
+    shown_text,
+)
+from shared.http_transport import PART_BYTES, START_BYTES, Body, Budget, Opened, Session
+from shared.json_stream import RecordPath
+from shared.metrics import Metrics
+from shared.rate_limit import RateLimit
 from shared.values import parse_json
 
-_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+__all__ = ("PART_BYTES", "Call", "HttpAnswer", "HttpClient", "HttpError", "Opened", "Part", "shown_json")
+
 _HINTS = {
     401: " (check the credentials in the settings)",
     403: " (check the credentials in the settings)",
@@ -35,185 +53,339 @@ _HINTS = {
 }
 _LONGEST_WAIT = 30.0
 _MOST_REDIRECTS = 5
-_CHUNK = 64 * 1024
-_SHOWN_BODY = 200
-_ANY_WAIT = 10**9  # seconds; whether a wait is too long is decided by our patience, not cut short in the parsing
-
-
-class HttpError(SourceError):
-    """An answer that says no; `status` is its HTTP status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class HttpAnswer:
-    """An answer of the server: the JSON body, the `Link` header by relation, and when it was asked for."""
-
-    body: Any
-    links: Mapping[str, str]
-    url: str
-    asked_at: datetime
+# Headers of a call that may go to another origin; any other may be a credential.
+_HARMLESS_HEADERS = frozenset({"accept", "if-none-match", "if-modified-since"})
+_NO_RECORDS = {
+    "list": "holds no list of records",
+    "object": "holds no record",
+    "map": "holds no object of records",
+    "lines": "holds no lines of records",
+}
 
 
 @dataclass
-class Metrics:
-    """What the calls of a client cost."""
+class Part:
+    """Some records of an answer.
 
-    calls: int = 0
-    retries: int = 0
-    seconds: float = 0.0
-    waited_seconds: float = 0.0
-
-
-class Bearer(AuthBase):
-    """Authorization: Bearer TOKEN."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-Basic = HTTPBasicAuth
-
-
-class ApiKey(AuthBase):
-    """A key in a header, after an optional prefix: X-Api-Key: KEY, or Authorization: apiKey KEY."""
-
-    def __init__(self, key: str, header: str = "X-Api-Key", prefix: str = "") -> None:
-        self._header, self._value = header, prefix + key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers[self._header] = self._value
-        return request
-
-
-class SessionToken(AuthBase):
-    """A token fetched by logging in, fetched anew once when the server no longer takes it.
-
-    login    address of the login, to which `credentials` go as JSON
-    token    name of the token in the answer
-    scheme   what stands before the token in the Authorization header
+    where     the address, as it may be shown
+    rows      of the answer so far, this part's included
+    is_first  the answer begins, or begins anew since it broke off: what came of it before comes again
+    size      characters of the records' JSON
+    answer    only with the last part: what the body holds beside the records
     """
 
-    def __init__(self, login: str, credentials: Mapping[str, str], token: str = "token", scheme: str = "Token") -> None:
-        self._login, self._credentials, self._name, self._scheme = login, credentials, token, scheme
-        self._token = ""
-        self._lock = threading.Lock()
-
-    def log_in(self, client: "HttpClient", refused: str | None = None) -> str:
-        """The token in use; a new one if there is none yet, or if `refused` is still the one in use."""
-        with self._lock:
-            if not self._token or self._token == refused:
-                answer = client.request("POST", self._login, json=self._credentials, authenticated=False)
-                token = answer.body.get(self._name) if isinstance(answer.body, dict) else None
-                if not token:
-                    raise SourceError(f"{answer.url} answered without a {self._name!r}: is it the login's address?")
-                self._token = str(token)
-            return self._token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"{self._scheme} {self._token}"
-        return request
-
-
-class _NoAuth(AuthBase):
-    """Sends nothing. Without an authentication of its own, `requests` would take one from a .netrc file."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
-
-
-class _Transient(Exception):
-    """A failure that may pass: why, and how long the server asks to wait (None: it does not say)."""
-
-    def __init__(self, reason: str, retry_after: float | None = None, unanswered: bool = False) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-        self.unanswered = unanswered
+    records: list[Any]
+    where: str
+    rows: int
+    is_first: bool
+    size: int = 0
+    answer: HttpAnswer | None = None
 
 
 class HttpClient:
     """A client of one API; use it in a `with` block or close it.
 
-    base_url          credentials go only to this origin, whatever a link or a redirect says
-    timeout           seconds to connect, and seconds of silence while reading
-    attempts          how often a request is sent at most
-    patience          seconds that a request's retries may take over all; a Retry-After beyond it raises TryLater
-    backoff           seconds before the first retry at most; doubles with each, up to 30
-    max_body_bytes    a body larger than this is an error: it would not fit into the memory of a connector
+    base_url             credentials go only to this origin, whatever a link or a redirect says
+    timeout              seconds to connect, and seconds of silence while reading
+    attempts             how often a request is sent at most
+    patience             seconds that a call may take with all retries until its body begins; and seconds in which each
+                         1 MiB of a body has to arrive. A Retry-After beyond it raises TryLater
+    backoff              seconds before the first retry at most; doubles with each, up to 30
+    max_body_bytes       a body read whole that is larger is an error: it would not fit into a connector's memory
+    max_record_bytes     the same for one record of a body that is read in parts
+    connections          how many stay open: as many as there are threads
+    requests_per_second  at most; 0 is no limit, until the server says that it is asked too often
+    metrics              counts there; its maker logs the summary. Without, the client logs one of its own when closed
     """
 
     def __init__(
         self,
         base_url: str,
         *,
-        auth: AuthBase | None = None,
+        auth: Authentication | None = None,
         timeout: tuple[float, float] = (10.0, 60.0),
         attempts: int = 6,
         patience: float = 180.0,
         backoff: float = 1.0,
         max_body_bytes: int = 16 * 1024 * 1024,
+        max_record_bytes: int = 16 * 1024 * 1024,
+        connections: int = 1,
+        requests_per_second: float = 0.0,
+        metrics: Metrics | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/") + "/"
-        self._auth = auth or _NoAuth()
+        self.metrics = metrics or Metrics()
+        self._logs_metrics = metrics is None
+        self._auth = auth or NoAuthentication()
         self._timeout, self._attempts, self._patience, self._backoff = timeout, attempts, patience, backoff
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes, self._max_record_bytes = max_body_bytes, max_record_bytes
+        self._limit = RateLimit(requests_per_second)
         self._answered = False
-        self._session = requests.Session()
-        # Retries are ours: those of the adapter cannot see a body that is cut or is no JSON.
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=Retry(0, read=False)))
-        self.metrics = Metrics()
+        self._stopped = threading.Event()
+        self._clock_ahead = timedelta()
+        self._session = Session(connections, patience)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
         self._session.close()
-        spent = self.metrics
-        log.info(
-            f"{redacted(self.base_url)}: {spent.calls:,} calls took {spent.seconds:.1f} s to answer; {spent.retries:,} "
-            f"were tried again, after waiting {spent.waited_seconds:.1f} s"
-        )
+        if self._logs_metrics:
+            self.metrics.log_summary()
+
+    def stop(self) -> None:
+        """Lets no thread wait any longer to try again: the sync fails for another reason."""
+        self._stopped.set()
+
+    def now(self) -> datetime:
+        """The time by the server's clock, as far as its answers told it."""
+        return datetime.now(UTC) + self._clock_ahead
+
+    def strip(self, url: str) -> str:
+        """An address without the credentials that the client puts into addresses: for one to be saved or shown."""
+        return self._auth.strip(url)
 
     def get(
         self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> HttpAnswer:
         """GET of a path below the base address, or of a whole address."""
-        return self.request("GET", url, params=params, headers=headers)
+        return self.request(Call(url, params=params or {}, headers=headers or {}))
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        json: Any = None,
-        authenticated: bool = True,
-    ) -> HttpAnswer:
-        """Sends a request until it is answered; raises SourceError, or TryLater when the server wants more time."""
-        path = url if "//" in url else url.lstrip("/")
-        request = requests.Request(
-            method,
-            self._absolute(path, self.base_url),
-            params=dict(params or {}),
-            headers=dict(headers or {}),
-            json=json,
-        )
-        deadline = time.monotonic() + self._patience
-        for attempt in range(1, self._attempts + 1):
+    def request(self, call: Call, authenticated: bool = True) -> HttpAnswer:
+        """Sends a call until it is answered with a whole body.
+
+        Raises SourceError, or TryLater when the server wants more time.
+        """
+        budget = Budget()
+        with self._discreet():
+            while True:
+                try:
+                    with self._attempt(call, budget, authenticated) as opened:
+                        return self._answer(opened, self._whole(opened, shows_body=authenticated))
+                except Transient as failure:
+                    self._wait_or_give_up(failure, call, budget)
+
+    def open(self, call: Call) -> Opened:
+        """Sends a call until the server says yes and the body's beginning is there; close it, or give it to `parts`."""
+        with self._discreet():
+            return self._open(call, Budget())
+
+    def parts(self, call: Call, records: RecordPath, opened: Opened | None = None) -> Iterator[Part]:
+        """The records of an answer of any size, in parts of about PART_BYTES; at least one part, maybe an empty one.
+
+        `opened` is what `open` made of the call, maybe in another thread. When the body breaks off, the call is sent
+        again and the parts begin anew, which `is_first` says.
+        """
+        with self._discreet():
+            opened = opened or self._open(call, Budget())
+            budget = opened.budget
+            while True:
+                try:
+                    with opened:
+                        yield from self._parts(opened, call, records)
+                    return
+                except Transient as failure:
+                    self._wait_or_give_up(failure, call, budget)
+                opened = self._open(call, budget)
+
+    # From a call to an answer that says yes
+
+    def _open(self, call: Call, budget: Budget) -> Opened:
+        while True:
             try:
-                return self._answer(request, authenticated)
-            except _Transient as failure:
-                self._wait_or_give_up(failure, request, attempt, deadline)
-        raise AssertionError("unreachable: the last attempt gives up")
+                return self._attempt(call, budget)
+            except Transient as failure:
+                self._wait_or_give_up(failure, call, budget)
+
+    def _attempt(self, call: Call, budget: Budget, authenticated: bool = True) -> Opened:
+        """One try, with one new login when the credentials have expired."""
+        budget.tries += 1
+        url = self._address(call)
+        if not authenticated:
+            return self._follow(call, url, None, budget)
+        auth = self._auth.current(self) if self._is_home(url) else NoAuthentication()
+        try:
+            return self._follow(call, url, auth, budget)
+        except HttpError as error:
+            renewed = self._auth.current(self, refused=auth) if error.status == 401 and self._is_home(url) else auth
+            if renewed is auth:
+                raise
+        return self._follow(call, url, renewed, budget)
+
+    def _follow(self, call: Call, url: str, auth: AuthBase | None, budget: Budget) -> Opened:
+        """Sends a call and follows redirects, giving the credentials to no other origin.
+
+        Without `auth` it is a login: it holds credentials itself, so it is not sent on, and its answer is not shown.
+        """
+        request = requests.Request(call.method, url, dict(call.headers), None, call.form, dict(call.params))
+        request.json = call.json
+        for _ in range(_MOST_REDIRECTS):
+            response, asked_at = self._send(request, call, auth, budget)
+            if not response.is_redirect:
+                return self._opened(response, asked_at, call, budget, shows_body=auth is not None)
+            with response:
+                target = self._absolute(response.headers["Location"], request.url)
+                if auth is None:
+                    raise SourceError(
+                        f"{redacted(request.url)} redirects what it is sent to another address, {redacted(target)}: "
+                        "a login is not sent on, so put the right address into the settings"
+                    )
+                request = self._redirected(request, target, response.status_code in (307, 308))
+                Body(response).start(START_BYTES)
+        raise SourceError(f"{request.method} {redacted(request.url)} redirects more than {_MOST_REDIRECTS} times")
+
+    def _redirected(self, request: requests.Request, target: str, keeps_body: bool) -> requests.Request:
+        has_body = request.json is not None or request.data
+        if keeps_body and has_body and origin(target) != origin(request.url):
+            raise SourceError(
+                f"{redacted(request.url)} redirects what it is sent to another server, {redacted(target)}"
+            )
+        redirected = requests.Request(request.method if keeps_body else "GET", target, request.headers)
+        if keeps_body:
+            redirected.json, redirected.data = request.json, request.data
+        return redirected
+
+    def _send(
+        self, request: requests.Request, call: Call, auth: AuthBase | None, budget: Budget
+    ) -> tuple[requests.Response, datetime]:
+        request.auth = auth or NoAuthentication()
+        if auth and not self._is_home(request.url):
+            request.auth = NoAuthentication()
+            request.url = self._auth.strip(request.url)
+            request.headers = {name: it for name, it in request.headers.items() if name.lower() in _HARMLESS_HEADERS}
+        if waited := self._limit.wait():
+            self.metrics.waited(waited)
+        asked_at, started = datetime.now(UTC), time.monotonic()
+        try:
+            with budget.spending():
+                response = self._session.exchange(request, self._timeout)
+        finally:
+            self.metrics.called(self._endpoint(call), time.monotonic() - started)
+            self.metrics.tick()
+        self._answered = True
+        told_at = server_time(response, asked_at)
+        if self._is_home(request.url):
+            self._clock_ahead = told_at - asked_at
+        return response, told_at
+
+    def _opened(
+        self, response: requests.Response, asked_at: datetime, call: Call, budget: Budget, shows_body: bool
+    ) -> Opened:
+        """The beginning of an answer that says yes; raises Transient or HttpError for one that says no."""
+        status = response.status_code
+        if 200 <= status < 300 or (status == NOT_MODIFIED and call.is_conditional):
+            try:
+                return Opened(response, asked_at, budget)
+            except Transient:
+                response.close()
+                raise
+        with response:
+            body = Body(response).start(START_BYTES)
+        shown = self._shown(body.decode(errors="replace")) if shows_body else ""
+        if status == 429:
+            self._limit.too_many()
+        if status in TRANSIENT_STATUS:
+            raise Transient(f"status {status}{shown}", retry_after(response), status=status)
+        self.metrics.failed(self._endpoint(call))
+        what = f"{response.request.method} {redacted(response.url)} answered with status {status}"
+        raise HttpError(f"{what}{_HINTS.get(status, '')}{shown}", status, body)
+
+    def _wait_or_give_up(self, failure: Transient, call: Call, budget: Budget) -> None:
+        """Waits before the next try; raises SourceError if there is none, TryLater if the server asks for too much."""
+        url, left, asked = self._address(call), self._patience - budget.seconds, failure.retry_after or 0.0
+        self.metrics.failed(self._endpoint(call))
+        if asked and asked > left:
+            raise TryLater(
+                f"{call.method} {redacted(url)} asks to come back in {asked:.0f} s ({failure}): "
+                "what was delivered is saved, and the next sync goes on from there"
+            )
+        # Full jitter: many clients that failed together must not come back together. A Retry-After of 0 is none.
+        wait = max(asked, random.uniform(0, min(_LONGEST_WAIT, self._backoff * 2 ** (budget.tries - 1))))
+        # The first contact of a sync fails fast: a server that was never there will hardly come up within a minute.
+        attempts = min(3, self._attempts) if failure.unanswered and not self._answered else self._attempts
+        if budget.tries >= attempts or wait > left:
+            raise _given_up(failure, call, url, budget.tries)
+        if asked:
+            self._limit.hold(wait)  # the other threads would only be told the same
+        self.metrics.retried()
+        self.metrics.waited(wait)
+        with budget.spending():
+            if self._stopped.wait(wait):
+                raise _given_up(failure, call, url, budget.tries)
+
+    # From an opened answer to its contents
+
+    def _whole(self, opened: Opened, shows_body: bool) -> Any:
+        """The document of a body that fits into memory."""
+        if opened.response.status_code == NOT_MODIFIED:
+            return None
+        body = bytearray()
+        for chunk in opened.chunks():
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                where = redacted(opened.response.url)
+                raise SourceError(
+                    f"{where} answered with more than {self._max_body_bytes:,} bytes: ask for smaller pages"
+                )
+        try:
+            return parse_json(bytes(body))
+        except ValueError as error:
+            shown = self._shown(opened.start) if shows_body else ""
+            raise Transient(f"the answer is not JSON ({error}){shown}") from error
+
+    def _parts(self, opened: Opened, call: Call, records: RecordPath) -> Iterator[Part]:
+        """The parts of one try."""
+        part = Part([], self.strip(redacted(opened.response.url)), 0, is_first=True)
+        if opened.response.status_code == NOT_MODIFIED:
+            part.answer = self._answer(opened, None)
+            yield part
+            return
+        endpoint, notable = self._endpoint(call), 0
+        for record, size in self._records(opened, records):  # run for every record
+            part.records.append(record)
+            part.size += size
+            if size > notable:
+                notable = self.metrics.record(endpoint, size)
+            if part.size >= PART_BYTES:
+                part.rows += len(part.records)
+                yield part
+                part = Part([], part.where, part.rows, is_first=False)
+        part.rows += len(part.records)
+        part.answer = self._answer(opened, opened.beside)
+        self.metrics.page(part.rows)
+        yield part
+
+    def _records(self, opened: Opened, records: RecordPath) -> Iterator[tuple[Any, int]]:
+        """The records of a body and their sizes; what is beside them is in `opened.beside` then.
+
+        What is wrong with the body is raised as an error that names the address.
+        """
+        where = redacted(opened.response.url)
+        place = f" at {records.path!r}" if records.path else ""
+        try:
+            opened.beside = yield from json_stream.read(opened.chunks(), records, self._max_record_bytes)
+        except json_stream.WrongShape as found:
+            shown = shown_text(self._auth.masked_start(str(found)))
+            raise SourceError(f"{where} {_NO_RECORDS[records.shape]}{place}{shown}") from None
+        except json_stream.TooLarge as problem:
+            raise SourceError(f"{where} cannot be read{place}: {problem}") from None
+        except ValueError as problem:
+            raise Transient(f"the answer is not JSON ({problem}){self._shown(opened.start)}") from problem
+
+    def _answer(self, opened: Opened, body: Any) -> HttpAnswer:
+        response = opened.response
+        links = {name: self.strip(link["url"]) for name, link in response.links.items()}
+        url = self.strip(response.url)
+        return HttpAnswer(body, links, response.headers, url, opened.asked_at, response.status_code)
+
+    # Addresses, and what may be shown
+
+    def _address(self, call: Call) -> str:
+        return self._absolute(call.url if "//" in call.url else call.url.lstrip("/"), self.base_url)
 
     def _absolute(self, url: str, base: str) -> str:
         """A path below `base` as a whole address; a whole address as it is. Raises SourceError for one that is none."""
@@ -227,169 +399,31 @@ class HttpClient:
             raise SourceError(f"{redacted(base)} leads to an address that cannot be asked: {redacted(url)}")
         return address
 
-    def _wait_or_give_up(self, failure: _Transient, request: requests.Request, attempt: int, deadline: float) -> None:
-        where = f"{request.method} {redacted(request.url)}"
-        left = deadline - time.monotonic()
-        # The first contact of a sync fails fast: a server that was never there will hardly come up within a minute.
-        attempts = min(3, self._attempts) if failure.unanswered and not self._answered else self._attempts
-        if failure.retry_after is not None and failure.retry_after > left:
-            raise TryLater(
-                f"{where} asks to come back in {failure.retry_after:.0f} s ({failure}): "
-                "what was delivered is saved, and the next sync goes on from there"
-            ) from failure
-        # Full jitter: many clients that failed together must not come back together.
-        wait = failure.retry_after
-        if wait is None:
-            wait = random.uniform(0, min(_LONGEST_WAIT, self._backoff * 2 ** (attempt - 1)))
-        if attempt >= attempts or wait > left:
-            tries = f"after {attempt} tries" if attempt > 1 else "at the first try"
-            if failure.unanswered:
-                parts = urlsplit(request.url)
-                raise unreachable(where, parts.hostname or "", f"{failure} {tries}") from failure
-            raise SourceError(f"{where} failed {tries}: {failure}") from failure
-        self.metrics.retries += 1
-        self.metrics.waited_seconds += wait
-        time.sleep(wait)
-
-    def _answer(self, request: requests.Request, authenticated: bool) -> HttpAnswer:
-        """One try: the answer, with one new login when the session has expired."""
-        if not isinstance(self._auth, SessionToken) or not (authenticated and self._is_home(request.url)):
-            return self._follow(request, authenticated)
-        token = self._auth.log_in(self)
-        try:
-            return self._follow(request, authenticated)
-        except HttpError as error:
-            if error.status != 401:
-                raise
-            self._auth.log_in(self, refused=token)
-            return self._follow(request, authenticated)
-
     def _is_home(self, url: str) -> bool:
         """Whether credentials may go to an address."""
-        return _origin(url) == _origin(self.base_url)
+        return origin(url) == origin(self.base_url)
 
-    def _follow(self, request: requests.Request, authenticated: bool) -> HttpAnswer:
-        """Sends the request and follows redirects, giving the credentials to no other origin."""
-        for _ in range(_MOST_REDIRECTS):
-            response, asked_at = self._send(request, authenticated)
-            with response:
-                body = self._read(response)
-            if not response.is_redirect:
-                # What a login answers may hold a token: it is not shown.
-                return _checked(response, body, asked_at, _shown(body) if authenticated else "")
-            target = self._absolute(response.headers["Location"], request.url)
-            keeps_body = response.status_code in (307, 308)
-            if keeps_body and request.json is not None and _origin(target) != _origin(request.url):
-                raise SourceError(
-                    f"{redacted(request.url)} redirects what it is sent to another server, {redacted(target)}"
-                )
-            request = requests.Request(
-                request.method if keeps_body else "GET",
-                target,
-                headers=request.headers,
-                json=request.json if keeps_body else None,
-            )
-        raise SourceError(f"{request.method} {redacted(request.url)} redirects more than {_MOST_REDIRECTS} times")
+    def _endpoint(self, call: Call) -> str:
+        return call.endpoint or self._auth.masked(urlsplit(call.url).path)
 
-    def _send(self, request: requests.Request, authenticated: bool) -> tuple[requests.Response, datetime]:
-        request.auth = self._auth if authenticated and self._is_home(request.url) else _NoAuth()
-        asked_at, started = datetime.now(UTC), time.monotonic()
-        self.metrics.calls += 1
+    def _shown(self, text: str) -> str:
+        """The start of a body: masked before it is cut, as half a secret would not be recognized."""
+        return shown_text(self._auth.masked(text))
+
+    @contextmanager
+    def _discreet(self) -> Iterator[None]:
+        """Takes the secrets out of an error's sentence, and what led to it away: libraries quote whole addresses."""
         try:
-            prepared = self._session.prepare_request(request)
-            settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
-            response = self._session.send(prepared, timeout=self._timeout, allow_redirects=False, **settings)
-        except requests.exceptions.SSLError as error:
-            raise SourceError(f"{redacted(request.url)} cannot be trusted: {_root_cause(error)}") from error
-        except requests.exceptions.Timeout as error:
-            raise _Transient(f"no answer within {self._timeout[1]:.0f} s", unanswered=True) from error
-        except requests.exceptions.ConnectionError as error:
-            raise _Transient(_root_cause(error), unanswered=True) from error
-        except (requests.exceptions.RequestException, LocationParseError, ValueError) as error:
-            # The address or a header is none; the library's message may hold a credential.
-            what = f"{redacted(request.url)} cannot be asked: a part of its address or of its headers is none"
-            raise SourceError(f"{what} ({type(error).__name__})") from None
-        finally:
-            self.metrics.seconds += time.monotonic() - started
-        self._answered = True
-        return response, asked_at
-
-    def _read(self, response: requests.Response) -> bytes:
-        """The whole body, streamed so that one too large is refused before it fills the memory."""
-        body = bytearray()
-        deadline = time.monotonic() + self._patience
-        try:
-            # read1 takes what has arrived. A read of so many bytes would wait for them all, however slowly they drip.
-            while chunk := response.raw.read1(_CHUNK, decode_content=True):
-                body += chunk
-                if len(body) > self._max_body_bytes:
-                    raise SourceError(
-                        f"{redacted(response.url)} answered with more than {self._max_body_bytes:,} bytes: "
-                        "ask for smaller pages"
-                    )
-                if time.monotonic() > deadline:
-                    raise _Transient(f"the body was not complete after {self._patience:.0f} s")
-        except DecodeError as error:
-            raise _Transient("the body's compression is damaged") from error
-        except (HTTPError, OSError) as error:
-            raise _Transient(f"the body was cut off after {len(body):,} bytes") from error
-        return bytes(body)
+            yield
+        except ConnectorError as error:
+            error.args = (self._auth.masked(str(error)), *error.args[1:])
+            raise error from None
 
 
-def _checked(response: requests.Response, body: bytes, asked_at: datetime, shown: str) -> HttpAnswer:
-    """The answer of a response that says yes and holds JSON; `shown` is what an error may show of its body."""
-    status = response.status_code
-    if status in _TRANSIENT_STATUS:
-        raise _Transient(f"status {status}{shown}", _retry_after(response))
-    where = f"{response.request.method} {redacted(response.url)}"
-    if not 200 <= status < 300:
-        hint = _HINTS.get(status, "")
-        raise HttpError(f"{where} answered with status {status}{hint}{shown}", status)
-    try:
-        document = parse_json(body)
-    except ValueError as error:
-        raise _Transient(f"the answer is not JSON ({error}){shown}") from error
-    links = {name: link["url"] for name, link in response.links.items()}
-    return HttpAnswer(document, links, response.url, _server_time(response, asked_at))
-
-
-def shown_json(body: Any) -> str:
-    """The start of a JSON body, for an error."""
-    return repr(body)[:_SHOWN_BODY]
-
-
-def _shown(body: bytes) -> str:
-    text = " ".join(body[:_SHOWN_BODY].decode(errors="replace").split())
-    return f": {text}" if text else ""
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds the server asks to wait, from either form of the header; None without one that can be read."""
-    header = response.headers.get("Retry-After")
-    try:
-        return Retry(retry_after_max=_ANY_WAIT).parse_retry_after(header) if header else None
-    except InvalidHeader:
-        return None
-
-
-def _server_time(response: requests.Response, asked_at: datetime) -> datetime:
-    """The server's clock when it was asked, from its Date header (whole seconds); ours where it sends none."""
-    try:
-        answered = parsedate_to_datetime(response.headers["Date"])
-    except (KeyError, ValueError):
-        return asked_at
-    return answered.replace(tzinfo=answered.tzinfo or UTC) - response.elapsed
-
-
-def _root_cause(error: BaseException) -> str:
-    """The innermost reason of a chain of library errors, in its own words."""
-    while True:
-        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            return str(getattr(error, "strerror", None) or error)
-        error = inner
+def _given_up(failure: Transient, call: Call, url: str, tries: int) -> SourceError:
+    """The error for a call that failed for the last time."""
+    where, after = f"{call.method} {redacted(url)}", f"after {tries} tries" if tries > 1 else "at the first try"
+    if failure.unanswered:
+        return unreachable(where, urlsplit(url).hostname or "", f"{failure} {after}")
+    told = f"{where} failed {after}: {failure}"
+    return HttpError(told, failure.status) if failure.status else SourceError(told)

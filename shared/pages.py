@@ -12,7 +12,7 @@ and not here, so that its reader sees the whole sync.
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -91,23 +91,23 @@ def describe(table: str, primary_key: Iterable[str], record: Mapping[str, Any]) 
 
 
 @contextmanager
-def prefetch(pages: Generator[Page, None, None]) -> Iterator[Iterator[Page]]:
-    """Reads one page ahead in a thread while the page before it is delivered: at most two pages are in memory.
+def prefetch(pages: Generator[Page, None, None], ahead: int = 1) -> Iterator[Iterator[Page]]:
+    """Reads `ahead` pages ahead in a thread while the page before them is delivered: so many more are in memory.
 
     An error of the source is raised where its page would have come. Leaving the block waits for the read under
     way and closes the source.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as reader:
 
-        def one_ahead() -> Iterator[Page]:
-            ahead = reader.submit(next, pages, None)
-            while (page := ahead.result()) is not None:
-                ahead = reader.submit(next, pages, None)
+        def from_ahead() -> Iterator[Page]:
+            coming = deque(reader.submit(next, pages, None) for _ in range(ahead))
+            while (page := coming.popleft().result()) is not None:
+                coming.append(reader.submit(next, pages, None))
                 yield page
-                del page  # or it would stay in memory beside the two that are needed
+                del page  # or it would stay in memory beside those that are needed
 
         try:
-            yield one_ahead()
+            yield from_ahead()
         finally:
             reader.submit(pages.close).result()
 

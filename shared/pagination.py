@@ -14,38 +14,82 @@ is stated, offsets step by the rows received, and `PageGuard` refuses a list tha
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self
 from urllib.parse import urljoin
 
+from shared import moments
 from shared.errors import SourceError, redacted
 
-PagePosition = str | int | None
+PagePosition = Any  # text, a whole number or a JSON object; None is the first page
+# Where a parameter goes: into the query, a header, or the JSON that is posted, there at a path such as "page.after".
+Place = Literal["query", "header", "body"]
+_PLACES = ("query", "header", "body")
 
 
 @dataclass(frozen=True)
 class PageRequest:
     """What to send for a page, on top of the endpoint's own request.
 
+    json    values by their path in the JSON that is posted
     url     the whole address, in place of the endpoint's path and parameters
     alone   the endpoint's own parameters are left out: the server takes these alone
     """
 
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    json: Mapping[str, Any] = field(default_factory=dict)
     url: str = ""
     alone: bool = False
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A page as it came: its records, the whole JSON body, the `Link` header by relation, and its own address."""
+    """What a page says of itself, once its records are read.
 
-    records: Sequence[Any]
-    body: Any
+    records  how many they are
+    first    the first of them
+    last     the last of them
+    print    tells two pages of other records apart
+    body     the JSON body; its records may be gone
+    links    the `Link` header by relation
+    headers  all headers, whatever the case of their names
+    """
+
+    records: int
+    body: Any = None
+    _: KW_ONLY
+    first: Any = None
+    last: Any = None
+    print: bytes = b""
     links: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
+
+    @classmethod
+    def of(cls, records: Sequence[Any], body: Any = None, **said: Any) -> Self:
+        """The answer that has these records."""
+        prints = Fingerprint()
+        prints.add(records)
+        first, last = (records[0], records[-1]) if records else (None, None)
+        return cls(len(records), body, first=first, last=last, print=prints.value(), **said)
+
+
+class Fingerprint:
+    """Tells two pages of other records apart; 16 bytes, whatever the page's size."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def add(self, keys: Sequence[Any]) -> None:
+        """Takes the keys of more records of the page."""
+        if keys:
+            self._hash.update(repr(keys).encode(errors="surrogatepass"))
+
+    def value(self) -> bytes:
+        return self._hash.digest()
 
 
 def at_path(body: Any, path: str) -> Any:
@@ -60,30 +104,59 @@ class Pagination:
     """Base of all paginations.
 
     total       path in the body of the number of rows that the server promises, "" if it says none
+    strict      fewer rows than promised fail the sync, instead of a warning
     max_pages   a list longer than this is an error, never an end
     """
 
     total: str = ""
+    strict: bool = False
     max_pages: int = 100_000
+
+    def start(self, since: datetime | None, now: datetime) -> PagePosition:
+        """The position of the first page of a pass, `since` the start of the pass before. None for all but windows."""
+        return None
 
     def request(self, position: PagePosition) -> PageRequest:
         """What to ask for at a position."""
         raise NotImplementedError
 
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
-        """The position after `answer`, None at the end. `rows` counts the list's rows so far, this page's included."""
+        """The position after `answer`, None at the end. `rows` counts the list's rows so far, this page's included.
+
+        Raises ValueError for an answer that cannot be right, in words that follow its address.
+        """
         raise NotImplementedError
 
     def stated_total(self, answer: Answer) -> int | None:
         """The number of rows that the server says the whole list has."""
-        total = at_path(answer.body, self.total) if self.total else None
-        return total if isinstance(total, int) and not isinstance(total, bool) else None
+        return _whole_number(at_path(answer.body, self.total)) if self.total else None
+
+    def stretch(self, position: PagePosition) -> Hashable:
+        """What part of the list a page is of: in the same part, a repeated page means that the list stands still."""
+        return None
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _required(**values: str) -> None:
     for name, value in values.items():
         if not value:
             raise ValueError(f"a pagination without {name} could never find its next page: name it")
+
+
+def _check_place(place: str) -> None:
+    if place not in _PLACES:
+        raise ValueError(f"a page is asked for in the query, in a header or in the body, not in {place!r}")
+
+
+def _placed(place: Place, values: Mapping[str, Any], alone: bool = False) -> PageRequest:
+    """The request that says `values` in their place: as text, but in JSON as they are."""
+    if place == "body":
+        return PageRequest(json=values, alone=alone)
+    texts = {name: str(value) for name, value in values.items()}
+    return PageRequest(headers=texts, alone=alone) if place == "header" else PageRequest(params=texts, alone=alone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,31 +207,43 @@ class LinkHeader(Pagination):
 
 @dataclass(frozen=True, kw_only=True)
 class Token(Pagination):
-    """The body holds a token for the next page, which goes back as `parameter` in the query or in a header.
+    """The answer holds a token for the next page, which goes back as `parameter`.
 
-    alone   the server refuses the endpoint's other parameters beside the token
+    next_token   path of the token in the body
+    next_header  or the header that holds it: X-Next-Page
+    place        where `parameter` goes; in the body, it is a path
+    has_more     path of a boolean in the body: false ends the list whatever the token is, true needs a token
+    alone        the server refuses the endpoint's other parameters beside the token
     """
 
-    next_token: str
     parameter: str
-    place: str = "query"
+    next_token: str = ""
+    next_header: str = ""
+    place: Place = "query"
+    has_more: str = ""
     alone: bool = False
 
     def __post_init__(self) -> None:
-        _required(next_token=self.next_token, parameter=self.parameter)
-        if self.place not in ("query", "header"):
-            raise ValueError(f"a token goes in the query or in a header, not in {self.place!r}")
+        _required(parameter=self.parameter, next_token=self.next_token or self.next_header)
+        if self.next_token and self.next_header:
+            raise ValueError("a token is in the body or in a header: name next_token or next_header, not both")
+        _check_place(self.place)
 
     def request(self, position: PagePosition) -> PageRequest:
-        if position is None:
-            return PageRequest()
-        value = {self.parameter: str(position)}
-        if self.place == "header":
-            return PageRequest(headers=value, alone=self.alone)
-        return PageRequest(params=value, alone=self.alone)
+        return PageRequest() if position is None else _placed(self.place, {self.parameter: position}, self.alone)
 
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
-        return _stated(at_path(answer.body, self.next_token))
+        more = at_path(answer.body, self.has_more) if self.has_more else None
+        if more is False:
+            return None
+        if self.next_header:
+            token = _stated(answer.headers.get(self.next_header))
+        else:
+            token = _stated(at_path(answer.body, self.next_token))
+        if more is True and token is None:
+            where = self.next_token or self.next_header
+            raise ValueError(f"says that there is more ({self.has_more}) and names no next page at {where}")
+        return token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,18 +257,20 @@ class Offset(Pagination):
     offset: str = "offset"
     limit: str = "limit"
     size: int = 100
+    place: Place = "query"
 
     def __post_init__(self) -> None:
         _required(offset=self.offset)
+        _check_place(self.place)
         if self.size < 1:
             raise ValueError(f"pages of {self.size} rows never reach an end: size must be at least 1")
 
     def request(self, position: PagePosition) -> PageRequest:
-        limit = {self.limit: str(self.size)} if self.limit else {}
-        return PageRequest(params={self.offset: str(position or 0), **limit})
+        limit = {self.limit: self.size} if self.limit else {}
+        return _placed(self.place, {self.offset: _number(position, 0), **limit})
 
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
-        return None if _is_last(self, answer, rows) else int(position or 0) + len(answer.records)
+        return None if _is_last(self, answer, rows) else _number(position, 0) + answer.records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,26 +286,213 @@ class PageNumber(Pagination):
     total_pages: str = ""
     size_parameter: str = ""
     size: int = 100
+    place: Place = "query"
 
     def __post_init__(self) -> None:
         _required(page=self.page)
+        _check_place(self.place)
         if self.first not in (0, 1):
             raise ValueError(f"page numbers begin with 0 or 1, not with {self.first}")
 
     def request(self, position: PagePosition) -> PageRequest:
-        size = {self.size_parameter: str(self.size)} if self.size_parameter else {}
-        return PageRequest(params={self.page: str(self.first if position is None else position), **size})
+        size = {self.size_parameter: self.size} if self.size_parameter else {}
+        return _placed(self.place, {self.page: _number(position, self.first), **size})
 
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
-        number = self.first if position is None else int(position)
-        pages = at_path(answer.body, self.total_pages) if self.total_pages else None
-        if (
-            isinstance(pages, int)
-            and not isinstance(pages, bool)
-            and (pages > number - self.first or not answer.records)
-        ):
+        number = _number(position, self.first)
+        pages = _whole_number(at_path(answer.body, self.total_pages)) if self.total_pages else None
+        if pages is not None and (pages > number - self.first or not answer.records):
             return None if number >= pages - 1 + self.first else number + 1
         return None if _is_last(self, answer, rows) else number + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyset(Pagination):
+    """The request names the last record that was read: ?after_id=1234. The list is in the order of that field.
+
+    field       of the records, a path; no two records share its value, unless the list is `inclusive`
+    inclusive   the server sends the record with that value again, as ?created_from=2026-01-31 does. Ends on a page
+                that holds nothing else; when a page is full of one value, what lies behind it cannot be reached
+    size        how many records are asked for, with `limit`
+    """
+
+    field: str
+    parameter: str
+    inclusive: bool = False
+    limit: str = ""
+    size: int = 100
+    place: Place = "query"
+
+    def __post_init__(self) -> None:
+        _required(field=self.field, parameter=self.parameter)
+        _check_place(self.place)
+        if self.inclusive and self.size < 2:
+            raise ValueError(f"pages of {self.size} rows that repeat the last one never move on: size must be above 1")
+
+    def request(self, position: PagePosition) -> PageRequest:
+        after = {} if position is None else {self.parameter: position["after"] if self.inclusive else position}
+        limit = {self.limit: self.size} if self.limit else {}
+        return _placed(self.place, {**after, **limit})
+
+    def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
+        if not answer.records:
+            return None
+        value = at_path(answer.last, self.field)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ValueError(f"has no text or whole number in {self.field} of its last record, to go on from")
+        return self._inclusive(position, answer, value) if self.inclusive else value
+
+    def _inclusive(self, position: PagePosition, answer: Answer, value: str | int) -> PagePosition:
+        """`full` is the most records of a page so far: a server may cap pages at so many. One that has the same value
+        throughout tells nothing, as it may be all there is."""
+        full, is_of_one_value = position["full"] if position else 0, at_path(answer.first, self.field) == value
+        if position is None or value != position["after"]:
+            return {"after": value, "full": full if is_of_one_value else max(full, answer.records)}
+        if not is_of_one_value:
+            raise ValueError(f"does not go on from {self.parameter}: it is the page before, or in another order")
+        if answer.records >= min(self.size, full or self.size):
+            raise ValueError(
+                f"has {answer.records:,} records with the same {self.field}, a whole page: what follows cannot be "
+                "reached; ask for larger pages, or page by a field that no two records share"
+            )
+        return None
+
+    def stretch(self, position: PagePosition) -> Hashable:
+        return position["after"] if self.inclusive and position else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeWindows(Pagination):
+    """The request names a span of time: ?from=…&to=…. The list is read window by window, oldest first.
+
+    A first pass begins at `first`, or as far back as the server keeps records (`reach`); a further one `lookback`
+    before the start of the pass before, for records that were written late.
+
+    start, end   the parameters
+    format       how they are written, see moments.py
+    window       seconds that one request may span
+    first        moment of the oldest record, in `format`
+    reach        seconds that the server looks back at most; what is older is lost to it
+    lookback     seconds that two passes overlap
+    cap          rows that the server answers with at most, cutting the others off in silence: a window that has so
+                 many is read again in halves
+    pages        how a window's list is paged
+    """
+
+    start_parameter: str
+    end_parameter: str
+    format: str
+    window: float
+    first: str = ""
+    reach: float = 0.0
+    lookback: float = 0.0
+    cap: int = 0
+    pages: Pagination = field(default_factory=SinglePage)
+    place: Place = "query"
+
+    def __post_init__(self) -> None:
+        _required(start_parameter=self.start_parameter, end_parameter=self.end_parameter, format=self.format)
+        _check_place(self.place)
+        if self.window <= 0:
+            raise ValueError(f"windows of {self.window} seconds never reach the present: window must be above 0")
+        if not self.first and not self.reach:
+            raise ValueError("the first pass over time windows needs a beginning: name first, or reach")
+        if self.first:
+            moments.parsed(self.first, self.format)
+
+    def start(self, since: datetime | None, now: datetime) -> PagePosition:
+        oldest = [now - timedelta(seconds=self.reach)] if self.reach else []
+        if since is not None:
+            oldest.append(since - timedelta(seconds=self.lookback))
+        elif self.first:
+            oldest.append(moments.parsed(self.first, self.format))
+        return self._window(max(oldest), now, self.window)
+
+    def lost(self, since: datetime | None, now: datetime) -> timedelta:
+        """The time between two passes that the server no longer looks back to."""
+        gap = now - timedelta(seconds=self.reach) - since if since and self.reach else timedelta()
+        return max(gap, timedelta())
+
+    def request(self, position: PagePosition) -> PageRequest:
+        page = self.pages.request(position["at"])
+        if page.alone:
+            return page
+        span = {self.start_parameter: self._text(position["from"]), self.end_parameter: self._text(position["to"])}
+        asked = _placed(self.place, span)
+        return PageRequest(
+            {**asked.params, **page.params},
+            {**asked.headers, **page.headers},
+            {**asked.json, **page.json},
+        )
+
+    def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
+        begin, end, until = (datetime.fromisoformat(position[name]) for name in ("from", "to", "until"))
+        rows = position["rows"] + answer.records
+        if self.cap and rows >= self.cap:
+            return self._half(begin, end, until)
+        following = self.pages.next(position["at"], answer, rows)
+        if following is not None:
+            return {**position, "at": following, "rows": rows}
+        # After a window that was halved, the next one is twice as long again.
+        return None if end >= until else self._window(end, until, min(self.window, (end - begin).total_seconds() * 2))
+
+    def stretch(self, position: PagePosition) -> Hashable:
+        return position["from"], position["to"], self.pages.stretch(position["at"])
+
+    def _half(self, begin: datetime, end: datetime, until: datetime) -> PagePosition:
+        middle = moments.parsed(moments.written(begin + (end - begin) / 2, self.format), self.format)
+        if not begin < middle < end:
+            raise ValueError(
+                f"has {self.cap:,} rows or more between {begin.isoformat()} and {end.isoformat()}, the shortest time "
+                "that can be asked for: those beyond cannot be read"
+            )
+        return self._window(begin, until, (middle - begin).total_seconds())
+
+    def _window(self, begin: datetime, until: datetime, seconds: float) -> PagePosition:
+        end = min(begin + timedelta(seconds=seconds), until)
+        return {
+            "from": begin.isoformat(), "to": end.isoformat(), "until": until.isoformat(), "at": None, "rows": 0
+        }  # fmt: skip
+
+    def _text(self, moment: str) -> Any:
+        text = moments.written(datetime.fromisoformat(moment), self.format)
+        return int(text) if self.place == "body" and self.format.startswith("epoch") else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class InTurn(Pagination):
+    """Several endpoints of the same shape, read one after the other as one list.
+
+    paths  of the endpoints; the table's own path is the first of them
+    pages  how each is paged
+    """
+
+    paths: tuple[str, ...]
+    pages: Pagination
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise ValueError("a list of no endpoints has no first page: name paths")
+
+    def request(self, position: PagePosition) -> PageRequest:
+        number, at = position or (0, None)
+        request = self.pages.request(at)
+        return replace(request, url=request.url or self.paths[number])
+
+    def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
+        number, at = position or (0, None)
+        following = self.pages.next(at, answer, rows)
+        if following is not None:
+            return [number, following]
+        return [number + 1, None] if number + 1 < len(self.paths) else None
+
+    def stretch(self, position: PagePosition) -> Hashable:
+        number, at = position or (0, None)
+        return number, self.pages.stretch(at)
+
+
+def _number(position: PagePosition, first: int) -> int:
+    return first if position is None else int(position)
 
 
 def _stated(value: Any) -> PagePosition:
@@ -226,7 +500,7 @@ def _stated(value: Any) -> PagePosition:
     if value is None or value == "" or value is False:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"the next page is stated as a {type(value).__name__}: expected text or a whole number")
+        raise ValueError(f"states the next page as a {type(value).__name__}: expected text or a whole number")
     return value
 
 
@@ -241,7 +515,7 @@ def _is_last(pagination: Pagination, answer: Answer, rows: int) -> bool:
 
     A total that is no more than the first page holds may be that page's own count: then the next page shows.
     """
-    is_first = rows == len(answer.records)
+    is_first = rows == answer.records
     return not answer.records or (rows == pagination.stated_total(answer) and not is_first)
 
 
@@ -253,26 +527,27 @@ class PageGuard:
     """
 
     def __init__(self, pagination: Pagination) -> None:
-        self._max_pages = pagination.max_pages
+        self._pagination = pagination
         self._seen: set[bytes] = set()
-        self._last_page = b""
+        self._last_page: tuple[Hashable, bytes] | None = None
 
-    def check(self, answer: Answer, following: PagePosition, where: str) -> None:
-        """Called for every page with the position that follows it; `where` is its address, for the error."""
-        page = _fingerprint(answer.records) if answer.records else b""
+    def check(self, position: PagePosition, answer: Answer, following: PagePosition, where: str) -> None:
+        """Called for the page at every position with the one that follows; `where` is its address, for the error."""
+        page = (self._pagination.stretch(position), answer.print) if answer.records else None
         if page and page == self._last_page:
-            raise SourceError(f"{where} answered with the same {len(answer.records)} records as the page before it")
+            raise SourceError(f"{where} answered with the same {answer.records} records as the page before it")
         self._last_page = page
         if following is None:
             return
-        token = _fingerprint(following)
+        token = _digest(following)
         if token in self._seen:
             shown = redacted(str(following))
             raise SourceError(f"{where} names a next page that was read before ({shown!r}): the list goes round")
         self._seen.add(token)
-        if len(self._seen) >= self._max_pages:
-            raise SourceError(f"{where} has more than {self._max_pages:,} pages: raise max_pages if that is right")
+        if len(self._seen) >= self._pagination.max_pages:
+            most = self._pagination.max_pages
+            raise SourceError(f"{where} has more than {most:,} pages: raise max_pages if that is right")
 
 
-def _fingerprint(value: Any) -> bytes:
+def _digest(value: Any) -> bytes:
     return hashlib.blake2b(repr(value).encode(errors="surrogatepass"), digest_size=16).digest()

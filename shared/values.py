@@ -11,13 +11,15 @@ ValueError that says why: never rounded, never turned to NULL. The cases the SDK
     DOUBLE          digits beyond 64 bits are rounded                     refused
     LONG            fractions are cut, booleans become 0 and 1            refused
     UTC_DATETIME    no offset is taken for UTC, nanoseconds are refused   refused, both by name
+    {"epoch": "s"}  a number is no time: seconds, or "ms", since 1970     delivered as UTC_DATETIME
     JSON            a Decimal inside raises                               delivered as text with the same digits
 """
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +30,10 @@ Converter = Callable[[Any], Any]
 UNDECLARED = "_undeclared"
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ANY_TIME = 10**15  # more seconds or milliseconds than there are from 1970 to any year from 1 to 9999
+_NO_TIME = "is beyond the years 1 to 9999: is the column's epoch in the right unit, s or ms?"
+_SHORTEST_FRACTION = len("2026W05T100000.1234567")
 _FINER_THAN_MICROSECONDS = re.compile(r"[.,][0-9]{7}")
 
 
@@ -41,20 +47,39 @@ def exact_number(text: str) -> float | Decimal:
     try:
         exact = Decimal(text)
     except ArithmeticError:
-        raise ValueError("holds a number with an exponent beyond all bounds") from None
+        raise _RefusedNumber("holds a number with an exponent beyond all bounds") from None
     return number if exact == Decimal(repr(number)) else exact
+
+
+def exact_decoder() -> json.JSONDecoder:
+    """A decoder of JSON with numbers exact; `json_problem` tells what it raises."""
+    return json.JSONDecoder(parse_float=exact_number, parse_constant=_refuse_constant)
 
 
 def parse_json(text: str | bytes) -> Any:
     """The JSON document with numbers exact; raises ValueError for what is none, NaN and Infinity included."""
     try:
         return json.loads(text, parse_float=exact_number, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise json_problem(error) from None
+
+
+def json_problem(error: ValueError | RecursionError) -> ValueError:
+    """What a decoder of JSON raised, in words that say nothing of Python."""
+    if isinstance(error, RecursionError):
+        return ValueError("is nested too deeply")
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, _RefusedNumber)):
+        return error
+    # The one other is that of int(), whose time grows with the square of the digits.
+    return ValueError(f"holds a whole number of more than {sys.get_int_max_str_digits():,} digits")
+
+
+class _RefusedNumber(ValueError):
+    """A number that is none in JSON, or that cannot be read."""
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise _RefusedNumber(f"{name} is not JSON")
 
 
 def dump_json(value: Any) -> str:
@@ -74,23 +99,34 @@ def record_converter(columns: Mapping[str, ColumnType]) -> Callable[[Mapping[str
     Fields that `columns` does not name are kept together in the column `_undeclared`, as a JSON object.
     The function raises ValueError naming the column, never the value.
     """
-    converters = {name: converter(type_) for name, type_ in {**columns, UNDECLARED: "JSON"}.items()}
+    converters = {name: converter(type_) for name, type_ in columns.items() if name != UNDECLARED}
+    empty: dict[str, Any] = dict.fromkeys([*converters, UNDECLARED])
 
     def convert(record: Mapping[str, Any]) -> dict[str, Any]:
-        undeclared = {name: value for name, value in record.items() if name not in columns}
-        given = {**record, UNDECLARED: undeclared or None}
-        result = {}
-        for column, to_exact in converters.items():
-            value = given.get(column)
+        result = empty.copy()
+        undeclared = {}
+        for column, value in record.items():
+            to_exact = converters.get(column)
+            if to_exact is None:
+                undeclared[column] = value
+            elif value is not None:
+                try:
+                    result[column] = to_exact(value)
+                except (ValueError, RecursionError) as problem:
+                    raise _refusal(column, problem) from None
+        if undeclared:
             try:
-                result[column] = None if value is None else to_exact(value)
-            except ValueError as problem:
-                raise ValueError(f"column {column}: {problem}") from None
-            except RecursionError:
-                raise ValueError(f"column {column}: is nested too deeply") from None
+                result[UNDECLARED] = _json(undeclared)
+            except (ValueError, RecursionError) as problem:
+                raise _refusal(UNDECLARED, problem) from None
         return result
 
     return convert
+
+
+def _refusal(column: str, problem: ValueError | RecursionError) -> ValueError:
+    reason = "is nested too deeply" if isinstance(problem, RecursionError) else problem
+    return ValueError(f"column {column}: {reason}")
 
 
 def converter(column_type: ColumnType) -> Converter:
@@ -98,17 +134,33 @@ def converter(column_type: ColumnType) -> Converter:
 
     FLOAT is none of them: its 32 bits hold few of the numbers that a source may send.
     """
-    unknown = column_type not in _CONVERTERS if isinstance(column_type, str) else "precision" not in column_type
-    if unknown:
-        known = ", ".join(_CONVERTERS)
-        raise ValueError(f"{column_type!r} is no type: there are {known}, and DECIMAL with precision and scale")
-    if isinstance(column_type, str):
-        return _CONVERTERS[column_type]
-    return _decimal(int(column_type["precision"]), int(column_type["scale"]))
+    match column_type:
+        case str() if column_type in _CONVERTERS:
+            return _CONVERTERS[column_type]
+        case {"precision": precision, "scale": scale}:
+            return _decimal(int(precision), int(scale))
+        case {"epoch": "s" | "ms" as unit}:
+            return _epoch(unit)
+    known = ", ".join(_CONVERTERS)
+    raise ValueError(
+        f"{column_type!r} is no type: there are {known}, DECIMAL with precision and scale, "
+        'and times as {"epoch": "s"} or {"epoch": "ms"}'
+    )
+
+
+def fivetran_type(column_type: ColumnType) -> ColumnType:
+    """What `schema()` declares for a column: the type itself, but UTC_DATETIME for a time as a number.
+
+    >>> fivetran_type({"epoch": "ms"}), fivetran_type("LONG")
+    ('UTC_DATETIME', 'LONG')
+    """
+    return column_type if isinstance(column_type, str) or "epoch" not in column_type else "UTC_DATETIME"
 
 
 def exact_text(value: str) -> str:
     """Text that every destination keeps; NUL and lone surrogates would vanish or fail far downstream."""
+    if value.isascii() and "\0" not in value:
+        return value
     if "\0" in value:
         raise ValueError("holds a NUL character, which destinations cannot store: remove it at the source")
     try:
@@ -119,6 +171,8 @@ def exact_text(value: str) -> str:
 
 
 def _string(value: Any) -> str:
+    if type(value) is str and value.isascii() and "\0" not in value:
+        return value  # most text, without a further call
     return exact_text(value if isinstance(value, str) else dump_json(value))
 
 
@@ -127,6 +181,8 @@ def _whole(bits: int, larger: str) -> Converter:
     limit = 2 ** (bits - 1)
 
     def convert(value: Any) -> int:
+        if type(value) is int and -limit <= value < limit:
+            return value
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
@@ -139,6 +195,8 @@ def _whole(bits: int, larger: str) -> Converter:
 
 
 def _double(value: Any) -> float:
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError(f"expected a number, got {_kind(value)}")
     if isinstance(value, float) or (isinstance(value, int) and abs(value) <= 2**53):
@@ -155,16 +213,24 @@ def _decimal(precision: int, scale: int) -> Converter:
         digits = repr(value) if isinstance(value, float) else str(value)
         if not _NUMBER.fullmatch(digits):
             raise ValueError("expected a number: declare the column as STRING")
-        number = Decimal(digits)
-        _, figures, exponent = number.normalize().as_tuple()
-        too_fine = -int(exponent) > scale
-        if number and (too_fine or len(figures) + int(exponent) > precision - scale):
+        try:
+            number = Decimal(digits)
+        except ArithmeticError:
+            raise ValueError("holds a number with an exponent beyond all bounds") from None
+        if number and (_is_finer(number, scale) or number.adjusted() >= precision - scale):
             raise ValueError(
                 f"has more digits than DECIMAL({precision}, {scale}) holds: declare a larger one, or STRING"
             )
         return digits
 
     return convert
+
+
+def _is_finer(number: Decimal, scale: int) -> bool:
+    """Whether a number has digits, other than zeros, beyond so many after its point."""
+    _, figures, exponent = number.as_tuple()
+    beyond = -int(exponent) - scale
+    return beyond > 0 and any(figures[-beyond:])
 
 
 def _boolean(value: Any) -> bool:
@@ -193,12 +259,39 @@ def _moment(value: Any) -> datetime:
     if not isinstance(value, str):
         raise ValueError(f"expected a time as ISO 8601 text, got {_kind(value)}")
     # fromisoformat cuts what follows the sixth digit of a second, without a word.
-    if _FINER_THAN_MICROSECONDS.search(value):
+    if len(value) >= _SHORTEST_FRACTION and _FINER_THAN_MICROSECONDS.search(value):
         raise ValueError("is finer than a microsecond: declare the column as STRING")
     try:
         return datetime.fromisoformat(value)
     except ValueError:
         raise ValueError("expected a time as ISO 8601 text: declare the column as STRING") from None
+
+
+def _epoch(unit: str) -> Converter:
+    """A converter of seconds ("s") or milliseconds ("ms") since 1970 in UTC, whole or with fractions."""
+    digits = {"s": 6, "ms": 3}[unit]  # after the point, for whole microseconds
+    microseconds = 10**digits
+
+    def convert(value: Any) -> datetime:
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+            raise ValueError(f"expected a time as a number, got {_kind(value)}")
+        if not -_ANY_TIME < value < _ANY_TIME:  # NaN is neither
+            raise ValueError(_NO_TIME)
+        if not isinstance(value, int):
+            number = Decimal(repr(value)) if isinstance(value, float) else value
+            if _is_finer(number, digits):
+                raise ValueError("is finer than a microsecond: declare the column as DECIMAL or STRING")
+            return _since_1970(int(number * microseconds))
+        return _since_1970(value * microseconds)
+
+    return convert
+
+
+def _since_1970(microseconds: int) -> datetime:
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        raise ValueError(_NO_TIME) from None
 
 
 def _naive_date(value: Any) -> date:

@@ -5,27 +5,28 @@ from typing import Any
 from fivetran_connector_sdk import ConfigurationForm, Connector, Test
 
 from service_spec import Settings, authentication, tables
-from shared import topology
+from shared import topology, walk
 from shared.checkpoints import Checkpoints
 from shared.errors import ConnectorError, plainly, reported
-from shared.http_client import HttpClient
 from shared.naming import warn_of_names_alike
 from shared.pages import deliver, log_progress, prefetch
 
 
 @plainly()
 def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
-    return topology.schema(tables(Settings.parse(configuration)))
+    settings = Settings.parse(configuration)
+    return topology.schema(settings.chosen(tables(settings)))
 
 
 @reported()
 def update(configuration: dict[str, str], state: dict[str, Any]) -> None:
     settings = Settings.parse(configuration)
-    warn_of_names_alike(topology.schema(tables(settings)))
+    chosen = settings.chosen(tables(settings))
+    warn_of_names_alike(topology.schema(chosen))
     with (
-        _client(settings) as client,
+        settings.client(authentication(settings)) as client,
         Checkpoints(state) as checkpoints,
-        prefetch(topology.read_pages(client, tables(settings), checkpoints)) as pages,
+        prefetch(walk.read_pages(client, chosen, checkpoints, workers=settings.workers), ahead=2) as pages,
     ):
         for page in log_progress(pages):
             deliver(page)  # op.upsert for every record, before the next page is asked for
@@ -40,15 +41,12 @@ def first_page_test(configuration: dict[str, str]) -> Any:
     """Whether the API answers with a list where one should be."""
     try:
         settings = Settings.parse(configuration)
-        with _client(settings) as client:
-            next(topology.read_pages(client, tables(settings)[:1], Checkpoints({})))
+        chosen = settings.chosen(tables(settings))
+        with settings.client(authentication(settings)) as client:
+            next(walk.read_pages(client, chosen[:1], Checkpoints({})), None)
     except ConnectorError as error:
         return Test().failure(str(error))
     return Test().success()
-
-
-def _client(settings: Settings) -> HttpClient:
-    return HttpClient(settings.base_url, auth=authentication(settings))
 
 
 connector = Connector(update=update, schema=schema, configuration_form=configuration_form)

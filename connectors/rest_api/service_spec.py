@@ -4,33 +4,19 @@ This is the file to change for another API. What is the Playground's own: the ta
 `authentication` builds a header or a login.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
-from requests.auth import AuthBase
-
-from shared.configuration import SettingsBase, setting
-from shared.errors import is_this_machine
-from shared.http_client import ApiKey, Basic, Bearer, SessionToken
+from shared.authentication import ApiKey, Authentication, Basic, Bearer, SessionToken
+from shared.configuration import setting
 from shared.pagination import NextLink, Offset, PageNumber, SinglePage, Token
+from shared.rest_settings import RestSettings, is_address
 from shared.topology import Cursor, Table, check_tables
 
 
-def _is_address(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:  # a port that is none, or half of an IPv6 address
-        usable = False
-    return None if usable and not re.search(r"[\s?#]", url) else "expected an address like https://host"
-
-
 @dataclass(frozen=True)
-class Settings(SettingsBase):
-    base_url: str = setting("Address of the API", example="http://127.0.0.1:5001", check=_is_address)
-    allow_plaintext: bool = setting("Send data over http:// to another machine, readable on the way", default=False)
+class Settings(RestSettings):
+    base_url: str = setting("Address of the API", example="http://127.0.0.1:5001", check=is_address)
     authentication: Literal["none", "basic", "bearer", "api_key", "session_token"] = setting(
         "How the API knows who asks", default="none"
     )
@@ -39,10 +25,7 @@ class Settings(SettingsBase):
     token: str = setting("Token for bearer, key for api_key", default="", secret=True)
 
     def problems(self) -> list[str]:
-        found = []
-        parts = urlsplit(self.base_url)
-        if parts.scheme == "http" and not is_this_machine(parts.hostname or "") and not self.allow_plaintext:
-            found.append("base_url: http:// sends everything readable: use https://, or set allow_plaintext to true")
+        found = super().problems()
         by_password = self.authentication in ("basic", "session_token")
         needed = ("username", "password") if by_password else ()
         found += [
@@ -174,7 +157,7 @@ def tables(settings: Settings) -> list[Table]:
     return [members, *TABLES]
 
 
-def authentication(settings: Settings) -> AuthBase | None:
+def authentication(settings: Settings) -> Authentication | None:
     """How requests to the API prove who asks."""
     if settings.authentication == "basic":
         return Basic(settings.username, settings.password)

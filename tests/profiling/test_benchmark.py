@@ -51,9 +51,9 @@ class TestArithmetic:
 
     def test_a_summary_has_the_highest_memory_and_the_median_speed(self) -> None:
         ours = [
-            Run(100, 1.0, 5.0, {"query s": 0.1}),
-            Run(100, 2.0, 7.0, {"query s": 0.3}),
-            Run(100, 4.0, 6.0, {"query s": 0.2}),
+            Run(100, 1.0, 5.0, 0.0, {"query s": 0.1}),
+            Run(100, 2.0, 7.0, 0.0, {"query s": 0.3}),
+            Run(100, 4.0, 6.0, 0.0, {"query s": 0.2}),
         ]
         measured = comparison(ours, runs(1.0, 1.0, 2.0), runs(2.0, 2.0, 4.0), runs(0.1, grown=3.0)).summaries()
         summary, floor, documented = measured

@@ -1,382 +1,26 @@
-"""The tree is walked depth first, every record arrives once, and the state passes a page with its children."""
+"""A declaration that could not work is refused when it is loaded, with a sentence."""
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from types import SimpleNamespace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from shared import checkpoints, topology
-from shared.checkpoints import Checkpoints
-from shared.errors import RecordError, SourceError
-from shared.http_client import HttpClient
-from shared.pages import deliver
-from shared.pagination import NextLink, Offset, Pagination, SinglePage, Token
-from shared.topology import Cursor, Table, check_tables
-from tests import stop_and_resume
-from tests.recording import Destination, Sink, sync
-from tests.sources import faulty_http
-from tests.sources.faulty_http import Answer, ErrorObject, FaultyServer, NotFound, Step, WrongJson
+from shared.errors import ConfigurationError
+from shared.pagination import Offset, Pagination, TimeWindows, Token
+from shared.topology import Batch, Changes, Cursor, Table, check_tables, embedded, fingerprint, schema, without
+from tests.shared.rest_tables import items, table
 
-ITEM = {"id": "LONG", "name": "STRING", "changed": "STRING"}
-CHANGED = "%Y-%m-%d"
+KEY = {"id": "LONG"}
+SINCE = Cursor(field="changed", parameter="since")
+WINDOWS = TimeWindows(start_parameter="from", end_parameter="to", format="epoch_ms", window=60, reach=60)
 
 
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with faulty_http.start() as running:
-        yield running
+def part(**declared: Any) -> Table:
+    return table("parts", "/items/{id}/parts", ("id",), KEY, **declared)
 
 
-@pytest.fixture(autouse=True)
-def _every_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0)
-
-
-def items(pagination: Pagination | None = None, **declared: Any) -> Table:
-    return table("items", "/items", ("id",), ITEM, pagination=pagination or SinglePage(), **declared)
-
-
-def table(name: str, path: str, primary_key: tuple[str, ...], columns: dict[str, Any], **declared: Any) -> Table:
-    return Table(name, path, primary_key, columns, **{"records": "data", "pagination": SinglePage(), **declared})
-
-
-def connector(server: FaultyServer, *tables: Table) -> Any:
-    """A connector of these tables: what connectors/rest_api is, without settings."""
-
-    def update(configuration: dict[str, str], state: dict[str, Any]) -> None:
-        with HttpClient(server.url, backoff=0.01) as client, Checkpoints(state) as saved:
-            for page in topology.read_pages(client, tables, saved):
-                deliver(page)
-                saved.save(page)
-
-    return SimpleNamespace(schema=lambda _: topology.schema(tables), update=update)
-
-
-def ids(sink: Sink, table: str = "items") -> list[str]:
-    return sorted(row["id"] for row in sink.destination.table(table))
-
-
-def page(*numbers: int, **body: Any) -> Answer:
-    return Answer({"data": [{"id": number} for number in numbers], **body})
-
-
-class TestListsAreReadToTheirEnd:
-    def test_an_empty_page_in_the_middle_ends_nothing(self, server: FaultyServer) -> None:
-        server.script("/items", [page(1, next="a"), page(next="b"), page(2)])
-        sink = sync(connector(server, items(Token(next_token="next", parameter="at"))), {})
-        assert ids(sink) == ["1", "2"]
-        assert [request.query for request in server.requests] == [{}, {"at": "a"}, {"at": "b"}]
-
-    def test_a_list_that_goes_round_is_an_error_that_names_it(self, server: FaultyServer) -> None:
-        server.script("/items", [page(1, next="a"), page(2, next="b"), page(3, next="a")])
-        with pytest.raises(SourceError, match=r"/items\?at=b names a next page that was read before \('a'\)"):
-            sync(connector(server, items(Token(next_token="next", parameter="at"))), {})
-
-    def test_fewer_rows_than_promised_on_the_first_page_warn_with_both_numbers(self, server: FaultyServer) -> None:
-        server.script("/items", [page(1, 2, total=5, next="a"), page(3)])
-        sink = sync(connector(server, items(Token(next_token="next", parameter="at", total="total"))), {})
-        assert any("promised 5 rows and gave 3" in warning for warning in sink.warnings)
-
-    def test_as_many_rows_as_promised_warn_of_nothing(self, server: FaultyServer) -> None:
-        server.script("/items", [page(1, 2, total=3), page(3, total=3)])
-        sink = sync(connector(server, items(Offset(size=2, total="total"))), {})
-        assert (ids(sink), sink.warnings) == (["1", "2", "3"], [])
-
-    def test_a_relative_next_link_is_followed_without_doubling_parameters(self, server: FaultyServer) -> None:
-        server.script("/items", [page(1, next="/items?page=2&size=9"), page(2, next=None)])
-        sync(connector(server, items(NextLink(next_link="next"), params={"size": "9"})), {})
-        assert [request.query for request in server.requests] == [{"size": "9"}, {"page": "2", "size": "9"}]
-
-
-class TestAnUnexpectedShapeIsAnErrorWithTheAddress:
-    @pytest.mark.parametrize(
-        "step",
-        [
-            ErrorObject({"error": "no such tenant"}),
-            Answer([]),
-            Answer({"data": None}),
-            Answer({"data": {"id": 1}}),
-            Answer({"data": [1, 2]}),
-            WrongJson("null"),
-        ],
-        ids=repr,
-    )
-    def test_never_an_empty_page(self, server: FaultyServer, step: Step) -> None:
-        server.script("/items", [step])
-        with pytest.raises(SourceError, match="/items holds no list of records at records='data' for table items"):
-            sync(connector(server, items()), {})
-
-    def test_the_error_shows_the_start_of_the_body(self, server: FaultyServer) -> None:
-        server.script("/items", [ErrorObject({"error": "no such tenant"})])
-        with pytest.raises(SourceError, match="no such tenant"):
-            sync(connector(server, items()), {})
-
-    def test_a_bare_array_is_declared_with_an_empty_path(self, server: FaultyServer) -> None:
-        server.script("/items", [Answer([{"id": 1}])])
-        assert ids(sync(connector(server, items(records="")), {})) == ["1"]
-
-    def test_a_record_without_its_key_is_named(self, server: FaultyServer) -> None:
-        server.script("/items", [Answer({"data": [{"name": "x"}]})])
-        with pytest.raises(
-            RecordError, match="table items, record id=None: .*/items holds it without its whole primary key"
-        ):
-            sync(connector(server, items()), {})
-
-    def test_a_value_that_does_not_fit_names_table_key_and_column(self, server: FaultyServer) -> None:
-        server.script("/items", [Answer({"data": [{"id": 1, "name": "a\0"}]})])
-        with pytest.raises(RecordError, match="table items, record id=1: column name: holds a NUL"):
-            sync(connector(server, items()), {})
-
-    def test_fields_nobody_declared_are_kept_and_told_once(self, server: FaultyServer) -> None:
-        server.script("/items", [Answer({"data": [{"id": 1, "new": "00123"}, {"id": 2, "new": 1.5}]})])
-        sink = sync(connector(server, items()), {})
-        assert [row["_undeclared"] for row in sink.destination.table("items")] == ['{"new": "00123"}', '{"new": 1.5}']
-        assert sink.warnings == ["items: fields that no column is declared for are kept in _undeclared: new"]
-
-
-class TestIncremental:
-    since = Cursor(field="changed", format=CHANGED, parameter="since")
-
-    def changed(self, *days: int) -> Answer:
-        return Answer({"data": [{"id": day, "changed": f"2026-01-{day:02}"} for day in days]})
-
-    def test_the_next_sync_asks_from_the_last_change_on(self, server: FaultyServer) -> None:
-        destination = Destination()
-        for step in (self.changed(3, 1, 2), self.changed(3, 4)):
-            server.script("/items", [step])
-            sync(connector(server, items(cursor=self.since)), {}, destination)
-        assert [request.query for request in server.requests] == [{}, {"since": "2026-01-03"}]
-        assert len(destination.table("items")) == 4
-
-    def test_a_sync_of_no_rows_keeps_its_cursor(self, server: FaultyServer) -> None:
-        destination = Destination()
-        for step in (self.changed(3), self.changed(), self.changed()):
-            server.script("/items", [step])
-            sync(connector(server, items(cursor=self.since)), {}, destination)
-        assert server.requests[-1].query == {"since": "2026-01-03"}
-
-    def test_a_cursor_never_passes_the_start_of_the_pass(self, server: FaultyServer) -> None:
-        """A change behind the page under way must be asked for again, however new the rows ahead of it are."""
-        future = Answer({"data": [{"id": 1, "changed": "2999-01-01"}]})
-        server.script("/items", [future, self.changed()])
-        destination = Destination()
-        sync(connector(server, items(cursor=self.since)), {}, destination)
-        sync(connector(server, items(cursor=self.since)), {}, destination)
-        assert server.requests[-1].query["since"] <= datetime.now(UTC).strftime(CHANGED)
-
-    def test_newest_first_pages_do_not_move_the_cursor_before_the_end(self, server: FaultyServer) -> None:
-        table = items(Token(next_token="next", parameter="at"), cursor=self.since)
-        newest = Answer({"data": [{"id": 9, "changed": "2026-01-09"}], "next": "a"})
-        server.script("/items", [newest, NotFound(), self.changed(1)])
-        destination = Destination()
-        with pytest.raises(SourceError):
-            sync(connector(server, table), {}, destination)
-        sync(connector(server, table), {}, destination)
-        assert [request.query for request in server.requests][-1] == {"at": "a"}
-        assert len(destination.table("items")) == 2
-
-    def test_another_address_or_declaration_is_read_from_the_beginning_and_said(self, server: FaultyServer) -> None:
-        destination = Destination()
-        server.script("/items", [self.changed(3), self.changed(1, 3), self.changed(1, 3)])
-        sync(connector(server, items(cursor=self.since)), {}, destination)
-        with faulty_http.start() as other:
-            other.script("/items", [self.changed(1)])
-            sink = sync(connector(other, items(cursor=self.since)), {}, destination)
-        assert (sink.upserts, other.requests[0].query) == ({"items": 1}, {})
-        assert any("address has changed, so it is read whole" in warning for warning in sink.warnings)
-        more = Table(
-            "items", "/items", ("id",), {**ITEM, "new": "STRING"},
-            records="data", pagination=SinglePage(), cursor=self.since,
-        )  # fmt: skip
-        assert sync(connector(server, more), {}, destination).upserts == {"items": 2}
-
-    @pytest.mark.parametrize("value", [20260101, "2026-01-01T00:00:00", ["2026-01-01"]])
-    def test_every_value_of_a_cursor_has_its_format(self, server: FaultyServer, value: Any) -> None:
-        server.script("/items", [Answer({"data": [{"id": 1, "changed": "2026-12-31"}, {"id": 2, "changed": value}]})])
-        with pytest.raises(SourceError, match="in its cursor field changed, which is not of its format"):
-            sync(connector(server, items(cursor=self.since)), {})
-
-    @pytest.mark.parametrize(
-        ("format_", "old", "new"),
-        [
-            ("%Y-%m-%dT%H:%M:%S.%fZ", "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.55Z"),
-            ("%d.%m.%Y", "31.01.2026", "01.02.2026"),
-            ("%Y-%m-%dT%H:%M:%S%z", "2026-01-01T09:00:00+02:00", "2026-01-01T08:30:00+01:00"),
-        ],
-    )
-    def test_cursors_compare_as_times_not_as_text(self, server: FaultyServer, format_: str, old: str, new: str) -> None:
-        cursor = Cursor(field="changed", format=format_)
-        records = [[{"id": 1, "changed": old}], [{"id": 1, "changed": old}, {"id": 2, "changed": new}]]
-        server.script("/items", [Answer({"data": page}) for page in records])
-        destination = Destination()
-        for _ in records:
-            sync(connector(server, items(cursor=cursor)), {}, destination)
-        assert len(destination.table("items")) == 2
-
-    def test_a_cursor_of_another_format_is_named(self, server: FaultyServer) -> None:
-        server.script("/items", [Answer({"data": [{"id": 1, "changed": "01.02.2026"}]})])
-        with pytest.raises(SourceError, match="cursor field changed, which is not of its format"):
-            sync(connector(server, items(cursor=self.since)), {})
-
-
-class TestParentsAndChildren:
-    child = table("parts", "/items/{id}/parts", ("item", "part"), {"item": "LONG", "part": "LONG"})
-    tree = items(Token(next_token="next", parameter="at"), children=(child,))
-
-    def serve(self, server: FaultyServer) -> None:
-        server.script("/items", [self.parents], repeat=True)
-        for item in (1, 2, 3):
-            parts = [{"item": item, "part": part} for part in range(item)]
-            server.script(f"/items/{item}/parts", [Answer({"data": parts})], repeat=True)
-
-    @staticmethod
-    def parents(request: Any) -> Step:
-        return page(3) if request.query else page(1, 2, next="a")
-
-    def test_children_of_a_page_come_before_the_next_page(self, server: FaultyServer) -> None:
-        self.serve(server)
-        sink = sync(connector(server, self.tree), {})
-        assert [request.path for request in server.requests] == [
-            "/items", "/items/1/parts", "/items/2/parts", "/items", "/items/3/parts",
-        ]  # fmt: skip
-        assert sink.upserts == {"items": 3, "parts": 6}
-
-    def test_the_state_passes_a_page_only_with_its_children(self, server: FaultyServer) -> None:
-        self.serve(server)
-        sink = sync(connector(server, self.tree), {})
-        first = sink.order.index("checkpoint")
-        assert sink.order[:first] == ["record items"] * 2 + ["record parts"] * 3
-
-    def test_stopped_anywhere_it_ends_as_if_nothing_had_happened(self, server: FaultyServer) -> None:
-        self.serve(server)
-        assert stop_and_resume.check(connector(server, self.tree), {}) >= 20
-
-    def test_a_child_that_fails_fails_the_page(self, server: FaultyServer) -> None:
-        self.serve(server)
-        server.script("/items/2/parts", [NotFound()], repeat=True)
-        destination = Destination()
-        with pytest.raises(SourceError, match="/items/2/parts answered with status 404"):
-            sync(connector(server, self.tree), {}, destination)
-        assert destination.committed == {}
-
-    def test_names_in_a_path_are_quoted(self, server: FaultyServer) -> None:
-        parent = table("items", "/items", ("id",), {"id": "STRING"}, children=(self.child,))
-        server.script("/items", [Answer({"data": [{"id": "a/b?c"}]})])
-        server.script("/items/a%2Fb%3Fc/parts", [Answer({"data": []})])
-        sync(connector(server, parent), {})
-        assert server.unexpected == []
-
-    @pytest.mark.parametrize("parameter", ["", "since"])
-    def test_old_descendants_of_a_new_record_arrive(self, server: FaultyServer, parameter: str) -> None:
-        cursor = Cursor(field="changed", format=CHANGED, parameter=parameter)
-        columns = {"id": "LONG", "changed": "STRING"}
-        grandchild = table("grains", "/parts/{id}/grains", ("id",), columns, cursor=cursor)
-        child = table("parts", "/items/{id}/parts", ("id",), columns, cursor=cursor, children=(grandchild,))
-        tree = connector(server, items(cursor=Cursor(field="changed", format=CHANGED), children=(child,)))
-
-        def old_only_if_asked_whole(request: Any) -> Step:
-            number = int(request.path.split("/")[2])
-            date = "2026-01-05" if number == 1 else "2025-01-01"
-            known = [{"id": number, "changed": date}] if date >= request.query.get("since", "") else []
-            return Answer({"data": known})
-
-        for path in ("/items/1/parts", "/items/2/parts", "/parts/1/grains", "/parts/2/grains"):
-            server.script(path, [old_only_if_asked_whole], repeat=True)
-        destination = Destination()
-        for records in ([1], [1, 2]):
-            dated = [{"id": number, "changed": f"2026-01-0{4 + number}"} for number in records]
-            server.script("/items", [Answer({"data": dated})])
-            sync(tree, {}, destination)
-        assert sorted(row["id"] for row in destination.table("parts")) == ["1", "2"]
-        assert sorted(row["id"] for row in destination.table("grains")) == ["1", "2"]
-
-    def test_a_child_takes_what_it_lacks_from_its_parents(self, server: FaultyServer) -> None:
-        grandchild = table(
-            "grains", "/items/{item}/parts/{part}", ("item", "part", "grain"),
-            {"item": "LONG", "part": "LONG", "grain": "LONG"}, inherit={"item": "item", "part": "part"},
-        )  # fmt: skip
-        child = table(
-            "parts", "/items/{id}/parts", ("item", "part"), {"item": "LONG", "part": "LONG"},
-            inherit={"item": "id"}, children=(grandchild,),
-        )  # fmt: skip
-        server.script("/items", [page(1, 2)])
-        for item in (1, 2):
-            server.script(f"/items/{item}/parts", [Answer({"data": [{"part": 7}]})])
-            server.script(f"/items/{item}/parts/7", [Answer({"data": [{"grain": 0}]})])
-        sink = sync(connector(server, items(children=(child,))), {})
-        assert len(sink.destination.table("parts")) == 2
-        assert sorted(row["item"] for row in sink.destination.table("grains")) == ["1", "2"]
-
-    @pytest.mark.parametrize("value", ["", ".", "..", None])
-    def test_a_parent_that_cannot_stand_in_a_path_is_named(self, server: FaultyServer, value: str | None) -> None:
-        child = table("parts", "/items/{name}/parts", ("part",), {"part": "LONG"})
-        server.script("/items", [Answer({"data": [{"id": 1, "name": value}]})])
-        with pytest.raises(
-            RecordError, match="table items, record id=1: name is '.*', which /items/{name}/parts cannot"
-        ):
-            sync(connector(server, items(children=(child,))), {})
-
-    def test_children_of_a_changed_parent_are_read_whole(self, server: FaultyServer) -> None:
-        cursor = Cursor(field="changed", format=CHANGED)
-        child = table(
-            "parts", "/items/{id}/parts", ("part",), {"part": "LONG", "changed": "STRING"},
-            cursor=Cursor(field="changed", format=CHANGED, parameter="since"),
-        )  # fmt: skip
-        old, new = {"id": 1, "changed": "2026-01-01"}, {"id": 2, "changed": "2026-01-02"}
-        server.script("/items", [Answer({"data": [old, new]})], repeat=True)
-        for item in (1, 2):
-            parts = [{"part": item, "changed": "2026-01-01"}]
-            server.script(f"/items/{item}/parts", [Answer({"data": parts})], repeat=True)
-        destination = Destination()
-        tree = connector(server, items(cursor=cursor, children=(child,)))
-        sync(tree, {}, destination)
-        second = sync(tree, {}, destination)
-        asked = {request.path: request.query for request in server.requests[3:]}
-        assert asked["/items/1/parts"] == {"since": "2026-01-01"}
-        assert asked["/items/2/parts"] == {}
-        assert second.upserts["items"] == 1
-
-
-class TestResuming:
-    def answer(self, request: Any) -> Step:
-        at = int(request.query.get("at", 0))
-        return page(at, at + 100, next=str(at + 1) if at < 8 else None, total=18)
-
-    def test_stopped_anywhere_it_ends_as_if_nothing_had_happened(self, server: FaultyServer) -> None:
-        server.script("/items", [self.answer], repeat=True)
-        table = items(Token(next_token="next", parameter="at", total="total"))
-        assert stop_and_resume.check(connector(server, table), {}) >= 40
-        assert stop_and_resume.check_dying_again_and_again(connector(server, table), {}, operations=5) > 2
-
-    def test_a_resumed_list_still_compares_its_total(self, server: FaultyServer) -> None:
-        server.script("/items", [page(1, 2, total=5, next="a"), NotFound(), page(3)])
-        table = items(Token(next_token="next", parameter="at", total="total"))
-        destination = Destination()
-        with pytest.raises(SourceError):
-            sync(connector(server, table), {}, destination)
-        sink = sync(connector(server, table), {}, destination)
-        assert any("promised 5 rows and gave 3" in warning for warning in sink.warnings)
-
-    def test_a_link_that_holds_a_secret_is_followed_but_neither_saved_nor_shown(self, server: FaultyServer) -> None:
-        link = "/items?page=2&api_key=hunter2"
-        server.script("/items", [page(1, next=link), page(2, next=link)])
-        destination = Destination()
-        with pytest.raises(SourceError, match="the list goes round") as told:
-            sync(connector(server, items(NextLink(next_link="next"))), {}, destination)
-        assert server.requests[1].query["api_key"] == "hunter2"
-        assert "hunter2" not in str(told.value) + str(destination.committed)
-
-    def test_a_position_the_server_forgot_starts_the_pass_again_and_says_so(self, server: FaultyServer) -> None:
-        server.script("/items", [page(1, next="a"), NotFound(), NotFound(), page(1, next="b"), page(2)])
-        table = items(Token(next_token="next", parameter="at"))
-        destination = Destination()
-        with pytest.raises(SourceError):
-            sync(connector(server, table), {}, destination)
-        sink = sync(connector(server, table), {}, destination)
-        assert any("no longer accepts the saved position" in warning for warning in sink.warnings)
-        assert ids(sink) == ["1", "2"]
+def feed(pagination: Pagination) -> Changes:
+    return Changes(path="/feed", entry_key="id", record="/items/{id}", pagination=pagination)
 
 
 class TestDeclarationsThatCannotWorkAreRefused:
@@ -385,6 +29,24 @@ class TestDeclarationsThatCannotWorkAreRefused:
         [
             (lambda: [items(), items()], "table items is declared twice"),
             (lambda: [table("t", "/t", (), {})], "table t has no primary key"),
+            (lambda: [table("t", "", ("id",), KEY)], "made of a path, or of rows"),
+            (lambda: [table("t", "/t", ("id",), KEY, rows="x")], "made of a path, or of rows"),
+            (lambda: [embedded("t", "x", ("id",), KEY)], "made of rows of a parent, and has none"),
+            (lambda: [table("t", "/t", ("id",), KEY, pagination=None)], "table t declares no pagination"),
+            (lambda: [table("t", "/t/{since}", ("id",), KEY)], "asks from {since}: declare its cursor"),
+            (lambda: [table("t", "/t", ("id",), KEY, shape="tree")], "has the shape 'tree'"),
+            (lambda: [table("t", "/t", ("id",), KEY, shape="map")], "a map, and nothing else, has a key"),
+            (lambda: [items(deletes=True, cursor=SINCE)], "cannot tell what was deleted: its cursor"),
+            (lambda: [items(cursor=SINCE, children=(part(deletes=True),))], "table parts cannot tell what was deleted"),
+            (lambda: [items(deletes=True, tombstone="gone")], "by complete passes or by a tombstone"),
+            (lambda: [items(children=(part(deletes=True, tolerant=True),))], "where a list may be missing"),
+            (lambda: [items(children=(part(deletes=True, absent=frozenset({404})),))], "where a list may be missing"),
+            (lambda: [items(tolerant=True)], "table items has no parent: its list fails the sync"),
+            (lambda: [items(Offset(), unchanged=True)], "cannot ask for a list that changed"),
+            (lambda: [items(batch=Batch(parameter="ids", column="id"))], "asks for many parents at once"),
+            (lambda: [items(children=(part(batch=Batch(parameter="ids", column="no")),))], "asks for many parents"),
+            (lambda: [items(changes=feed(Token(next_token="n", parameter="n")))], "declare the feed's TimeWindows"),
+            (lambda: [items(cursor=SINCE, changes=feed(WINDOWS))], "cannot follow a feed of changes"),
             (lambda: [table("t", "/t", ("id",), {})], "table t declares no column id"),
             (lambda: [items(cursor=Cursor(field="when"))], "table items declares no column when"),
             (lambda: [table("t", "/x/{id}", ("id",), {"id": "LONG"})], "no parent has the column id"),
@@ -399,3 +61,40 @@ class TestDeclarationsThatCannotWorkAreRefused:
     def test_with_a_sentence(self, declare: Callable[[], Sequence[Table]], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             check_tables(declare())
+
+    def test_everything_that_is_wrong_is_said_at_once(self) -> None:
+        with pytest.raises(ValueError, match="table a has no primary key.*; table b declares no column id"):
+            check_tables([table("a", "/a", (), {}), table("b", "/b", ("id",), {})])
+
+
+class TestTablesThatAreLeftOut:
+    tree = (items(children=(part(),)), table("others", "/others", ("id",), KEY))
+
+    def test_are_not_read(self) -> None:
+        assert [kept.name for kept in without(self.tree, ["others"])] == ["items"]
+        assert [kept.name for kept in without(self.tree, ["parts"])[0].family()] == ["items"]
+
+    def test_are_read_only_for_what_is_below_them(self) -> None:
+        kept = without(self.tree, ["items"])
+        assert [declared["table"] for declared in schema(kept)] == ["parts", "others"]
+
+    def test_a_name_that_no_table_has_is_an_error_that_lists_them(self) -> None:
+        with pytest.raises(
+            ConfigurationError, match="exclude_tables: part: there is no such table; there are items, p"
+        ):
+            without(self.tree, ["part"])
+
+
+class TestAPositionIsOfOneDeclaration:
+    def test_another_address_path_or_filter_has_another_fingerprint(self) -> None:
+        declared = items(params={"a": "1"})
+        others = [items(), items(params={"a": "2"}), table("items", "/x", ("id",), KEY), items(prepare=dict)]
+        prints = {fingerprint("http://a/", other) for other in [declared, *others]}
+        assert len(prints | {fingerprint("http://b/", declared)}) == 6
+
+    def test_what_is_left_at_its_default_does_not_count(self) -> None:
+        """A later version of the toolkit may know more: no table has to be read whole again for that."""
+        assert fingerprint("http://a/", items()) == fingerprint("http://a/", items(params={}, at_once=0, tombstone=""))
+
+    def test_functions_count_by_their_name(self) -> None:
+        assert fingerprint("", items(prepare=feed)) == fingerprint("", items(prepare=feed))

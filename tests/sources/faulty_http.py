@@ -10,16 +10,19 @@ Each request to a path takes the next step of its script. A request after the la
 """
 
 import json
+import select
 import socket
 import struct
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from .http_thread import Handler, HttpThread, Request, serving
 
@@ -176,6 +179,51 @@ class Hang(Step):
         handler.close_connection = True
 
 
+@dataclass(frozen=True)
+class Bytes(Step):
+    """An answer of these bytes, whatever they are."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+
+    def play(self, handler: Handler) -> None:
+        handler.reply(self.status, self.body, {"Content-Type": "application/json", **self.headers})
+
+
+@dataclass(frozen=True)
+class Streamed(Step):
+    """A body of any size, in the chunks that `chunks()` yields; with `cut`, the connection closes after them."""
+
+    chunks: Callable[[], Iterator[bytes]]
+    cut: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def play(self, handler: Handler) -> None:
+        handler.send_response(200)
+        for name, value in {"Transfer-Encoding": "chunked", **self.headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        for chunk in self.chunks():
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        handler.wfile.write(b"" if self.cut else b"0\r\n\r\n")
+        handler.close_connection = self.cut
+
+
+@dataclass(frozen=True)
+class Dripping(Step):
+    """An answer that begins with `start` and then comes by one byte at a time, till the client gives up."""
+
+    start: bytes = b"HTTP/1.1 200 OK\r\nX-Slow: "
+    pause: float = 0.05
+
+    def play(self, handler: Handler) -> None:
+        handler.wfile.write(self.start)
+        while not handler.server.stopping.wait(self.pause):
+            handler.wfile.write(b"a")
+        handler.close_connection = True
+
+
 class FaultyServer(HttpThread):
     """A server that follows scripts. `requests` holds every request, `unexpected` those that had no step."""
 
@@ -203,6 +251,43 @@ class FaultyServer(HttpThread):
             self.unexpected.append(request)
             step = Answer({"error": "the script has no step for this request"}, UNEXPECTED_STATUS)
         (step(request) if callable(step) else step).play(handler)
+
+
+class _ProxyHandler(Handler):
+    do_CONNECT = Handler.handle_any  # noqa: N815 - the name that http.server looks for
+
+
+class ForwardProxy(HttpThread):
+    """A proxy: passes requests for http:// addresses on, and opens tunnels for https:// ones."""
+
+    def __init__(self, port: int | None = None) -> None:
+        super().__init__(port)
+        self.RequestHandlerClass = _ProxyHandler
+
+    def respond(self, request: Request, handler: Handler) -> None:
+        if request.method == "CONNECT":
+            self._tunnel(handler)
+            return
+        target = urlsplit(handler.path)
+        with closing(HTTPConnection(target.hostname or "", target.port or 80, timeout=5)) as connection:
+            headers = {name: value for name, value in request.headers.items() if not name.lower().startswith("proxy-")}
+            connection.request(request.method, urlunsplit(("", "", *target[2:])), request.body or None, headers)
+            answer = connection.getresponse()
+            handler.reply(answer.status, answer.read(), {"Content-Type": answer.headers["Content-Type"]})
+
+    def _tunnel(self, handler: Handler) -> None:
+        """Passes bytes on in both directions until one side hangs up."""
+        host, _, port = handler.path.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as target:
+            handler.send_response(200)
+            handler.end_headers()
+            handler.close_connection = True
+            other = {target: handler.connection, handler.connection: target}
+            while True:
+                for side in select.select(list(other), [], [], 5)[0]:
+                    if not (data := side.recv(65536)):
+                        return
+                    other[side].sendall(data)
 
 
 @contextmanager

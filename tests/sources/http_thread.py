@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import threading
 import time
 from abc import abstractmethod
@@ -88,7 +89,7 @@ class HttpThread(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Prints a traceback for faults of the server, but not for clients that hang up."""
-        with suppress(ConnectionError):
+        if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 

@@ -1,0 +1,180 @@
+"""Records of a table as the pages that are sent: exact values, deletes, what changed, and what failed."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from fivetran_connector_sdk import Operations as op
+
+from shared.errors import RecordError, SourceError
+from shared.moments import written
+from shared.pages import Page, Record, describe
+from shared.pagination import at_path
+from shared.topology import ERRORS, ERRORS_KEY, Cursor, Table
+from shared.values import UNDECLARED, record_converter
+
+# The server's clock is read from a header of whole seconds.
+_CLOCK_GRAIN = timedelta(seconds=1)
+
+
+class Outgoing:
+    """The pages of one root table and all below it, during one pass.
+
+    since    where the passes before left each table's cursor
+    highest  the highest value of each table's cursor in this pass so far, kept up to date
+    now      the server's clock
+    """
+
+    def __init__(
+        self,
+        root: Table,
+        since: Mapping[str, Any],
+        highest: Mapping[str, Any],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._root, self._since, self._now = root, since, now
+        self.highest = dict(highest)
+        self._converters = {table.name: record_converter(table.columns) for table in root.family()}
+        self._told: set[str] = set()
+        self._failures: list[Record] = []
+
+    def truncates(self) -> Iterator[Page]:
+        """The beginning of a pass that is to show what was deleted."""
+        for table in self._root.family():
+            if table.deletes and table.delivered:
+                yield Page(table.name, (), stream=self._root.name, truncate=True)
+
+    def pages(self, table: Table, records: Sequence[Record], where: str, whole: bool) -> Iterator[Page]:
+        """The records that changed since the pass before, or the `whole` of them; and then what failed.
+
+        Raises RecordError for one that cannot be delivered exactly, unless the table is tolerant.
+        """
+        changed = self._changed(table, records, where)
+        chosen = records if whole else changed
+        if table.delivered and not (table.tombstone or table.tolerant):
+            # Made exact only while they are sent, when the next page is already asked for.
+            exact = (self._converted(table, record, where) for record in chosen)
+            yield Page(table.name, exact, stream=self._root.name, primary_key=table.primary_key)
+        elif table.delivered:
+            alive, gone = self._alive_and_gone(table, chosen, where)
+            yield Page(table.name, alive, stream=self._root.name, primary_key=table.primary_key, deletes=gone)
+            yield from self.failures()
+
+    def failed(self, table: Table, record: Mapping[str, Any], where: str, error: Exception) -> None:
+        """Takes down a failure that the table tolerates, and says once that there is one."""
+        self._tell(
+            f"{table.name} {ERRORS}",
+            f"{table.name}: not all of it could be read or delivered, and {ERRORS} names what; the first: {error}",
+        )
+        known = {name: value for name, value in record.items() if not isinstance(value, dict | list)}
+        self._failures.append(
+            {
+                "table": table.name,
+                "key": json.dumps([where, *(str(known.get(column)) for column in table.primary_key)]),
+                "address": where,
+                "message": str(error),
+                "failed_at": self._now(),
+            }
+        )
+
+    def failures(self) -> Iterator[Page]:
+        """What has failed since this was last asked."""
+        if self._failures:
+            failures, self._failures = self._failures, []
+            yield Page(ERRORS, failures, stream=self._root.name, primary_key=ERRORS_KEY)
+
+    def has_changed(self, table: Table, record: Record) -> bool:
+        """Whether a record may be new: then its children may be older than their cursor, and are read whole."""
+        since = self._since.get(table.name)
+        changed = record.get(table.cursor.field) if table.cursor else None
+        if table.cursor is None or since is None or changed is None:
+            return True
+        moment: Any = table.cursor.moment(changed)
+        return bool(moment >= table.cursor.moment(since))
+
+    def reached(self, started: datetime) -> dict[str, Any]:
+        """Up to where each table's changes are delivered for certain: no further than the pass's start.
+
+        A record that changed behind the page under way is not in this pass; the next one asks from here, at or before
+        that change. A table without changes keeps its cursor.
+        """
+        reached = dict(self._since)
+        for table in self._root.family():
+            if (cursor := table.cursor) and table.name in self.highest:
+                candidates = [self.highest[table.name]]
+                if cursor.format != "number":
+                    candidates.append(written(started - _CLOCK_GRAIN, cursor.format))
+                earlier = min(candidates, key=cursor.moment)
+                reached[table.name] = max(earlier, self._since.get(table.name, earlier), key=cursor.moment)
+        return reached
+
+    def _changed(self, table: Table, records: Sequence[Record], where: str) -> Sequence[Record]:
+        """The records that changed since the pass before; the highest value of the cursor is kept on the way."""
+        if (cursor := table.cursor) is None:
+            return records
+        found = [_moment(record, cursor, table, where) for record in records]
+        known = [self.highest[table.name]] if table.name in self.highest else []
+        values = [record[cursor.field] for record, moment in zip(records, found, strict=True) if moment is not None]
+        if values:
+            self.highest[table.name] = max([*known, *values], key=cursor.moment)
+        since = self._since.get(table.name)
+        if cursor.parameter or since is None:
+            return records
+        start: Any = cursor.moment(cursor.asked_from(since))
+        return [record for record, moment in zip(records, found, strict=True) if moment is None or moment >= start]
+
+    def _alive_and_gone(self, table: Table, records: Iterable[Record], where: str) -> tuple[list[Record], list[Record]]:
+        """Records as they arrive exactly, and the keys of those that are gone. The last word on a key counts."""
+        alive: list[Record] = []
+        gone: dict[tuple[Any, ...], Record] = {}
+        for record in records:
+            try:
+                converted = self._converted(table, record, where)
+            except RecordError as error:
+                if not table.tolerant:
+                    raise
+                self.failed(table, record, where, error)
+                continue
+            key = {column: converted[column] for column in table.primary_key}
+            gone.pop(tuple(key.values()), None)
+            if table.tombstone and at_path(record, table.tombstone):
+                gone[tuple(key.values())] = key
+            else:
+                alive.append(converted)
+        if gone:
+            alive = [record for record in alive if tuple(record[name] for name in table.primary_key) not in gone]
+        return alive, list(gone.values())
+
+    def _converted(self, table: Table, record: Record, where: str) -> Record:
+        for column in table.primary_key:
+            if record.get(column) is None:
+                described = describe(table.name, table.primary_key, record)
+                raise RecordError(f"{described}: {where} holds it without its whole primary key")
+        try:
+            converted: Record = self._converters[table.name](record)
+        except ValueError as problem:
+            raise RecordError(f"{describe(table.name, table.primary_key, record)}: {problem}") from problem
+        if converted[UNDECLARED]:
+            fields = ", ".join(sorted(converted[UNDECLARED]))
+            self._tell(
+                table.name, f"{table.name}: fields that no column is declared for are kept in {UNDECLARED}: {fields}"
+            )
+        return converted
+
+    def _tell(self, once: str, warning: str) -> None:
+        if once not in self._told:
+            self._told.add(once)
+            op.warning(warning)
+
+
+def _moment(record: Record, cursor: Cursor, table: Table, where: str) -> datetime | int | None:
+    """When a record changed; raises SourceError for a value that is not of the cursor's format."""
+    value = record.get(cursor.field)
+    try:
+        return None if value is None else cursor.moment(value)
+    except (TypeError, ValueError):
+        raise SourceError(
+            f"{where}: table {table.name} has {value!r} in its cursor field {cursor.field}, "
+            f"which is not of its format {cursor.format!r}: declare Cursor(format=...) as it is"
+        ) from None

@@ -1,0 +1,429 @@
+"""Reads the tables that a topology declares: depth first, one page at a time.
+
+A page of companies is delivered, then the departments of each of its companies, and only then does the state move past
+that page. With several workers the lists below a page are asked for side by side; what arrives, and in which order, is
+the same. A stream is one root table with everything below it; its position in the state is constant in size:
+
+    {"declared": "a1b2…",                                     what must be unchanged for the rest to hold
+     "since": {"departments": "2026-01-31T00:00:00Z"},        where the passes before left each table's cursor
+     "complete": "…", "whole": "…",                           when the last pass began, and the last over everything
+     "pass": {"kind": "whole", "at": 3, "rows": 40, "total": 95,   the next page of the pass under way, if one is
+              "started": "…", "highest": {"departments": "…"}}}
+"""
+
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from fivetran_connector_sdk import Logging as log
+from fivetran_connector_sdk import Operations as op
+
+from shared.bounded_cache import BoundedCache
+from shared.checkpoints import Checkpoints
+from shared.errors import RecordError, SourceError, holds_secret
+from shared.fan_out import FanOut
+from shared.http_client import HttpClient, HttpError
+from shared.list_reader import ListPart, ListReader
+from shared.outgoing import Outgoing
+from shared.pages import Page, Position, Record, describe
+from shared.pagination import PagePosition, SinglePage, TimeWindows, at_path
+from shared.topology import SINCE, Changes, Endpoint, Table, filled, fingerprint, placeholders, rows_of
+from shared.values import converter
+
+# What a server says to a position that it no longer knows. Some answer 500 to one behind the last record.
+_POSITION_REFUSED = frozenset({400, 401, 403, 404, 410, 422, 500})
+# What concerns all calls, and no single list: never tolerated.
+_NOT_OF_ONE_CALL = frozenset({401, 429})
+_NOT_FOUND = 404
+_REMEMBERED_CHANGES = 20_000
+
+
+def read_pages(
+    client: HttpClient,
+    tables: Sequence[Table],
+    checkpoints: Checkpoints,
+    *,
+    workers: int = 1,
+    whole: Container[str] = (),
+) -> Generator[Page, None, None]:
+    """All tables, one after another, each from where its stream stands.
+
+    workers  calls in flight at most, where many lists are to be read
+    whole    names of root tables that are to be read whole in this sync, whatever a feed says of their changes
+    """
+    with FanOut(workers, client.metrics) as calls:
+        try:
+            for table in tables:
+                yield from _stream(client, calls, table, _standing(client, table, checkpoints), table.name in whole)
+        except BaseException:
+            client.stop()  # or calls that are of no use any more would be waited for
+            raise
+
+
+@dataclass
+class _Standing:
+    """Where a stream stands, as the state holds it."""
+
+    declared: str
+    since: dict[str, Any] = field(default_factory=dict)
+    complete: str = ""
+    whole: str = ""
+    etag: str = ""
+    under_way: dict[str, Any] = field(default_factory=dict)
+
+    def position(self) -> Position:
+        parts = asdict(self)
+        parts["pass"] = parts.pop("under_way")
+        return {name: part for name, part in parts.items() if part or name in ("declared", "since")}
+
+    def completed_at(self) -> datetime | None:
+        """When the last complete pass began."""
+        return datetime.fromisoformat(self.complete) if self.complete else None
+
+
+def _standing(client: HttpClient, table: Table, checkpoints: Checkpoints) -> _Standing:
+    declared = fingerprint(client.base_url, table)
+    position = checkpoints.position(table.name, needs=("declared", "since"))
+    if position is None:
+        return _Standing(declared)
+    if position["declared"] != declared:
+        op.warning(f"{table.name}: its declaration or the API's address has changed, so it is read whole again")
+        return _Standing(declared)
+    under_way = position.pop("pass", {})
+    return _Standing(**position, under_way=under_way)
+
+
+def _stream(
+    client: HttpClient, calls: FanOut, table: Table, standing: _Standing, whole: bool
+) -> Generator[Page, None, None]:
+    """One root table with all below it: what changed, if a feed tells, or else the whole."""
+    kind = standing.under_way.get("kind")
+    by_changes = table.changes and standing.complete and kind != _WholePass.kind and not whole
+    if table.changes and by_changes and not _is_due(client, standing, table.changes):
+        feed = _ChangesPass(client, calls, table, standing, table.changes)
+        yield from feed.pages()
+        if not feed.whole_is_needed:
+            return
+        standing = _Standing(standing.declared)
+    elif kind == _ChangesPass.kind:
+        standing = replace(standing, under_way={})
+    yield from _WholePass(client, calls, table, standing).pages()
+
+
+def _is_due(client: HttpClient, standing: _Standing, changes: Changes) -> bool:
+    """Whether the list is to be read whole although a feed tells what changed."""
+    age = client.now() - datetime.fromisoformat(standing.whole)
+    return bool(changes.whole_after) and age > timedelta(seconds=changes.whole_after)
+
+
+@dataclass(frozen=True)
+class _Below:
+    """A list below a record: of which table, how it is read, and whether all of it counts as new."""
+
+    table: Table
+    reader: ListReader
+    parent: Mapping[str, Any]
+    whole: bool
+
+
+class _Pass:
+    """One pass over a root table and all below it: new, or the rest of one that was interrupted."""
+
+    kind = ""
+
+    def __init__(self, client: HttpClient, calls: FanOut, root: Table, standing: _Standing) -> None:
+        self._client, self._calls, self._root, self._standing = client, calls, root, standing
+        under_way = standing.under_way
+        # What happens from here on is the next pass's.
+        self._started = datetime.fromisoformat(under_way["started"]) if under_way else client.now()
+        self._outgoing = Outgoing(root, standing.since, under_way.get("highest", {}), client.now)
+        self._names = {table.name: placeholders(table) - {SINCE} for table in root.family()}
+
+    def _parts(self, reader: Callable[[], ListReader]) -> Iterator[ListPart]:
+        """The parts of the list that the pass goes along, from where it was interrupted; from its start, and said so,
+        if the server refuses that."""
+        name, under_way = self._root.name, self._standing.under_way
+        going_on = reader()
+        if under_way:
+            going_on.position, going_on.rows, going_on.total = (under_way[part] for part in ("at", "rows", "total"))
+            log.info(f"{name}: goes on after {going_on.rows:,} rows of an interrupted pass")
+        parts = going_on.parts()
+        try:
+            first = next(parts)
+        except HttpError as error:
+            if not under_way or error.status not in _POSITION_REFUSED:
+                raise
+            op.warning(f"{name}: the server no longer accepts the saved position, the pass starts again: {error}")
+            self._standing = replace(self._standing, under_way={})
+            yield from self._parts(reader)
+            return
+        yield self._dated(first)
+        yield from map(self._dated, parts)
+
+    def _dated(self, part: ListPart) -> ListPart:
+        """The part; the pass began no later than the server's clock said at any of its answers."""
+        if part.answer:
+            self._started = min(self._started, part.answer.asked_at)
+        return part
+
+    def _past(self, part: ListPart) -> Position | None:
+        """What the state holds once a page and all below it are delivered."""
+        return self._completed(part).position() if part.following is None else self._under_way(part)
+
+    def _under_way(self, part: ListPart) -> Position | None:
+        if _holds_secret(part.following):
+            return None  # the state is not encrypted: an interrupted pass starts again instead
+        under_way = {
+            "kind": self.kind,
+            "at": part.following,
+            "rows": part.rows,
+            "total": part.total,
+            "started": self._started.isoformat(),
+            "highest": dict(self._outgoing.highest),
+        }
+        return replace(self._standing, under_way=under_way).position()
+
+    def _completed(self, part: ListPart) -> _Standing:
+        since, complete = self._outgoing.reached(self._started), self._started.isoformat()
+        return replace(self._standing, since=since, complete=complete, under_way={})
+
+    def _below(self, parent: Table, records: Sequence[Record], where: str, may_be_new: bool) -> Iterator[Page]:
+        """What lies below the records, depth first; whole below a record that may be new."""
+        for table in parent.children:
+            if table.rows is not None:
+                yield from self._embedded(table, parent, records, where)
+        for most, tables in self._called(parent):
+            lists = self._lists_below(parent, tables, records, may_be_new)
+            yield from self._side_by_side(lists, most)
+
+    def _called(self, parent: Table) -> Iterator[tuple[int, list[Table]]]:
+        """The tables below that calls are made for, those together that have the same limit of their own."""
+        called = [table for table in parent.children if table.rows is None]
+        for most in dict.fromkeys(table.at_once for table in called):
+            yield most, [table for table in called if table.at_once == most]
+
+    def _side_by_side(self, lists: Iterator[_Below], most: int) -> Iterator[Page]:
+        for below, opened in self._calls.in_order(lists, lambda below: below.reader.open(), most):
+            for part in self._tolerated(below, opened):
+                children = [{**child, **_taken(below.table, below.parent)} for child in part.records]
+                yield from self._outgoing.pages(below.table, children, part.where, below.whole)
+                yield from self._below(below.table, children, part.where, below.whole)
+            yield from self._outgoing.failures()
+
+    def _embedded(self, table: Table, parent: Table, records: Sequence[Record], where: str) -> Iterator[Page]:
+        """What lies in the records themselves."""
+        for record in records:
+            try:
+                rows = [{**row, **_taken(table, record)} for row in rows_of(table, record)]
+            except ValueError as problem:
+                raise RecordError(f"{describe(parent.name, parent.primary_key, record)}: {problem}") from problem
+            yield from self._outgoing.pages(table, rows, where, whole=True)
+            yield from self._below(table, rows, where, may_be_new=True)
+
+    def _lists_below(
+        self, parent: Table, tables: Sequence[Table], records: Sequence[Record], may_be_new: bool
+    ) -> Iterator[_Below]:
+        single = [table for table in tables if table.batch is None]
+        for record in records if single else ():
+            whole = may_be_new or self._outgoing.has_changed(parent, record)
+            for table in single:
+                values = {name: _text_of(name, table, parent, record) for name in self._names[table.name]}
+                yield _Below(table, self._reader(table, values, {}, whole), record, whole)
+        for table in tables:
+            if table.batch:
+                yield from self._batches(table, parent, records, may_be_new)
+
+    def _batches(self, table: Table, parent: Table, records: Sequence[Record], may_be_new: bool) -> Iterator[_Below]:
+        """One call for many parents."""
+        batch = table.batch
+        assert batch
+        for start in range(0, len(records), batch.size):
+            some = records[start : start + batch.size]
+            whole = may_be_new or any(self._outgoing.has_changed(parent, record) for record in some)
+            keys = batch.separator.join(_text_of(batch.column, table, parent, record) for record in some)
+            yield _Below(table, self._reader(table, {}, {batch.parameter: keys}, whole), {}, whole)
+
+    def _reader(self, table: Table, values: Mapping[str, str], params: Mapping[str, str], whole: bool) -> ListReader:
+        """How a table's list is read: from its cursor on, or the `whole` of it."""
+        cursor, pagination = table.cursor, table.pagination
+        assert pagination  # check_tables refuses a table without
+        since = cursor.asked_from(None if whole else self._standing.since.get(table.name)) if cursor else ""
+        if cursor and cursor.parameter and since:
+            params = {**params, cursor.parameter: since}
+        values = {**values, SINCE: since}
+        before = None if whole else self._standing.completed_at()
+        if isinstance(pagination, TimeWindows) and (lost := pagination.lost(before, self._started)):
+            op.warning(
+                f"{table.name}: the server keeps no more than the last days, and {lost} before that were not read"
+            )
+        return ListReader(
+            self._client,
+            table,
+            table.name,
+            filled(table.path, {name: quote(value, safe="") for name, value in values.items()}),
+            values=values,
+            params=params,
+            keys=table.primary_key,
+            prepare=table.prepare,
+            position=pagination.start(before, self._started),
+        )
+
+    def _tolerated(self, below: _Below, opened: Callable[[], None]) -> Iterator[ListPart]:
+        """The parts of a list below a record; none of a feature that is off, nor of a list that may fail and does."""
+        try:
+            opened()
+            yield from below.reader.parts()
+        except HttpError as error:
+            if error.status in below.table.absent:
+                log.debug(f"{below.table.name}: nothing is read below one record: {error}")
+            elif below.table.tolerant and error.status not in _NOT_OF_ONE_CALL:
+                self._outgoing.failed(below.table, below.parent, below.reader.path, error)
+            else:
+                raise
+
+
+class _WholePass(_Pass):
+    """Reads all that the lists have, or with cursors all that changed."""
+
+    kind = "whole"
+
+    def pages(self) -> Iterator[Page]:
+        """Every page of the root table, each followed by what lies below it, and then by the move of the state."""
+        root, has_begun = self._root, False
+        try:
+            for part in self._parts(self._root_reader):
+                if not has_begun and not self._standing.under_way:
+                    yield from self._outgoing.truncates()
+                has_begun = True
+                yield from self._with_all_below(part)
+        except HttpError as error:
+            if has_begun or error.status not in root.absent:
+                raise
+            log.info(f"{root.name}: nothing is read, and nothing deleted: {error}")
+
+    def _with_all_below(self, part: ListPart) -> Iterator[Page]:
+        """The pages of a part, those of what lies below it, and the move of the state with the last of them."""
+        root = self._root
+        pages = list(self._outgoing.pages(root, part.records, part.where, whole=False))
+        if root.children:
+            yield from pages
+            yield from self._below(root, part.records, part.where, may_be_new=False)
+            pages = []
+        if part.is_last:
+            pages = pages or [Page(root.name, ())]
+            pages[-1].position, pages[-1].expected = self._past(part), part.total or 0
+        yield from pages
+
+    def _root_reader(self) -> ListReader:
+        reader = self._reader(self._root, {}, {}, whole=False)
+        if self._standing.etag and not self._standing.under_way:
+            reader.headers = {"If-None-Match": self._standing.etag}
+        return reader
+
+    def _completed(self, part: ListPart) -> _Standing:
+        standing = replace(super()._completed(part), whole=self._started.isoformat())
+        if self._root.unchanged and part.answer:
+            standing.etag = part.answer.headers.get("ETag", standing.etag)
+        return standing
+
+
+class _ChangesPass(_Pass):
+    """Reads what changed since the last complete pass: a feed says which records, and each is read as it is now."""
+
+    kind = "changes"
+
+    def __init__(self, client: HttpClient, calls: FanOut, root: Table, standing: _Standing, changes: Changes) -> None:
+        super().__init__(client, calls, root, standing)
+        self._changes = changes
+        self._key = root.primary_key[0]
+        self._exact_key = converter(root.columns[self._key])
+        self._known = BoundedCache[Any, bool](client.metrics, _REMEMBERED_CHANGES)
+        self.whole_is_needed = False
+
+    def pages(self) -> Iterator[Page]:
+        """The changed records and what lies below them. Stops as soon as `whole_is_needed` to tell what happened."""
+        has_begun = False
+        try:
+            for part in self._parts(self._feed):
+                has_begun = True
+                self.whole_is_needed = any(map(self._changes.is_beyond, part.records))
+                if not self.whole_is_needed:
+                    yield from self._as_they_are_now(part)
+                if self.whole_is_needed:
+                    log.info(f"{self._root.name}: changed in a way that only the whole list shows")
+                    yield Page(self._root.name, (), position=_Standing(self._standing.declared).position())
+                    return
+                if part.is_last:
+                    yield Page(self._root.name, (), position=self._past(part))
+        except HttpError as error:
+            if has_begun or error.status != _NOT_FOUND:
+                raise
+            log.info(f"{self._root.name}: the server has no feed of changes, so the whole list is read: {error}")
+            self.whole_is_needed = True
+
+    def _feed(self) -> ListReader:
+        feed = self._changes
+        assert feed.pagination  # check_tables refuses a feed without
+        position = feed.pagination.start(self._standing.completed_at(), self._started)
+        return ListReader(self._client, feed, f"{self._root.name} changes", feed.path, position=position)
+
+    def _as_they_are_now(self, part: ListPart) -> Iterator[Page]:
+        """The records that a part of the feed names, each looked up once in a pass: that shows all its changes."""
+        keys = dict.fromkeys(self._key_of(entry, part.where) for entry in part.records)
+        readers = ((key, self._record(key)) for key in keys if not self._was_read(key))
+        for (key, reader), opened in self._calls.in_order(readers, lambda item: item[1].open()):
+            try:
+                opened()
+                found = list(reader.parts())
+            except HttpError as error:
+                if error.status != _NOT_FOUND:
+                    raise
+                yield Page(self._root.name, (), deletes=[{self._key: self._exact_key(key)}])
+                # What was below it is known to the destination alone.
+                self.whole_is_needed = self.whole_is_needed or bool(self._root.children)
+                continue
+            for record in found:
+                yield from self._outgoing.pages(self._root, record.records, record.where, whole=True)
+                yield from self._below(self._root, record.records, record.where, may_be_new=True)
+
+    def _key_of(self, entry: Record, where: str) -> str | int:
+        key = at_path(entry, self._changes.entry_key)
+        if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
+            raise SourceError(f"{where} has a change of table {self._root.name} without {self._changes.entry_key}")
+        return key
+
+    def _was_read(self, key: str | int) -> bool:
+        was_read = key in self._known
+        self._known.get(key, lambda _: True)
+        return was_read
+
+    def _record(self, key: str | int) -> ListReader:
+        feed = self._changes
+        single = Endpoint(records=feed.record_at, shape="object", pagination=SinglePage(), params=feed.record_params)
+        path = filled(feed.record, {"id": quote(str(key), safe="")})
+        return ListReader(self._client, single, f"{self._root.name} record", path, prepare=self._root.prepare)
+
+
+def _taken(table: Table, parent: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a record takes from its parent's."""
+    return {column: parent.get(name) for column, name in table.inherit.items()}
+
+
+def _text_of(name: str, table: Table, parent: Table, record: Record) -> str:
+    """A parent's column as it stands in a request; raises RecordError where the record has nothing that can."""
+    text = str(record.get(name) if record.get(name) is not None else "")
+    if text in ("", ".", ".."):
+        keys = ", ".join(f"{column}={record.get(column)!r}" for column in parent.primary_key)
+        raise RecordError(f"table {parent.name}, record {keys}: {name} is {text!r}, which {table.path} cannot take")
+    return text
+
+
+def _holds_secret(position: PagePosition) -> bool:
+    """Whether a position has an address with a part that may not be saved."""
+    texts = position.values() if isinstance(position, dict) else [position]
+    return any(
+        _holds_secret(text) if isinstance(text, dict) else isinstance(text, str) and holds_secret(text)
+        for text in texts
+    )
