@@ -1,7 +1,7 @@
 """Records of a table as the pages that are sent: exact values, deletes, what changed, and what failed."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,7 +45,7 @@ class Outgoing:
             if table.deletes and table.delivered:
                 yield Page(table.name, (), stream=self._root.name, truncate=True)
 
-    def pages(self, table: Table, records: Sequence[Record], where: str, whole: bool) -> Iterator[Page]:
+    def pages(self, table: Table, records: Iterable[Record], where: str, whole: bool) -> Iterator[Page]:
         """The records that changed since the pass before, or the `whole` of them; and then what failed.
 
         Raises RecordError for one that cannot be delivered exactly, unless the table is tolerant.
@@ -109,10 +109,11 @@ class Outgoing:
                 reached[table.name] = max(earlier, self._since.get(table.name, earlier), key=cursor.moment)
         return reached
 
-    def _changed(self, table: Table, records: Sequence[Record], where: str) -> Sequence[Record]:
+    def _changed(self, table: Table, records: Iterable[Record], where: str) -> Iterable[Record]:
         """The records that changed since the pass before; the highest value of the cursor is kept on the way."""
         if (cursor := table.cursor) is None:
             return records
+        records = list(records)
         found = [_moment(record, cursor, table, where) for record in records]
         known = [self.highest[table.name]] if table.name in self.highest else []
         values = [record[cursor.field] for record, moment in zip(records, found, strict=True) if moment is not None]

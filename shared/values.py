@@ -36,6 +36,9 @@ _NO_TIME = "is beyond the years 1 to 9999: is the column's epoch in the right un
 _SHORTEST_FRACTION = len("2026W05T100000.1234567")
 _FINER_THAN_MICROSECONDS = re.compile(r"[.,][0-9]{7}")
 
+# Characters of a number: a point and at most 15 digits, which every float gives back as they were.
+_ALWAYS_EXACT = 16
+
 
 def exact_number(text: str) -> float | Decimal:
     """A JSON number with a fraction or exponent: a float where that is exact, else a Decimal that keeps every digit.
@@ -44,6 +47,8 @@ def exact_number(text: str) -> float | Decimal:
     (52.52000812345, Decimal('1E+400'))
     """
     number = float(text)
+    if len(text) <= _ALWAYS_EXACT and "e" not in text and "E" not in text:
+        return number
     try:
         exact = Decimal(text)
     except ArithmeticError:

@@ -207,18 +207,19 @@ class _Pass:
     def _side_by_side(self, lists: Iterator[_Below], most: int) -> Iterator[Page]:
         for below, opened in self._calls.in_order(lists, lambda below: below.reader.open(), most):
             for part in self._tolerated(below, opened):
-                children = [{**child, **_taken(below.table, below.parent)} for child in part.records]
+                taken = _taken(below.table, below.parent)
+                children = [{**child, **taken} for child in part.records] if taken else part.records
                 yield from self._outgoing.pages(below.table, children, part.where, below.whole)
                 yield from self._below(below.table, children, part.where, below.whole)
             yield from self._outgoing.failures()
 
     def _embedded(self, table: Table, parent: Table, records: Sequence[Record], where: str) -> Iterator[Page]:
-        """What lies in the records themselves."""
+        """What lies in the records themselves, made while it is sent if nothing lies below it: it may be much."""
         for record in records:
-            try:
-                rows = [{**row, **_taken(table, record)} for row in rows_of(table, record)]
-            except ValueError as problem:
-                raise RecordError(f"{describe(parent.name, parent.primary_key, record)}: {problem}") from problem
+            if not table.children:
+                yield from self._outgoing.pages(table, _rows_in(record, table, parent), where, whole=True)
+                continue
+            rows = list(_rows_in(record, table, parent))
             yield from self._outgoing.pages(table, rows, where, whole=True)
             yield from self._below(table, rows, where, may_be_new=True)
 
@@ -404,6 +405,17 @@ class _ChangesPass(_Pass):
         single = Endpoint(records=feed.record_at, shape="object", pagination=SinglePage(), params=feed.record_params)
         path = filled(feed.record, {"id": quote(str(key), safe="")})
         return ListReader(self._client, single, f"{self._root.name} record", path, prepare=self._root.prepare)
+
+
+def _rows_in(record: Record, table: Table, parent: Table) -> Iterator[Record]:
+    """The records of an embedded table in its parent's; raises RecordError where there is no list of them."""
+    try:
+        for row in rows_of(table, record):
+            yield {**row, **_taken(table, record)}
+    except (KeyError, TypeError, ValueError) as problem:
+        described = describe(parent.name, parent.primary_key, record)
+        told = problem if isinstance(problem, ValueError) else repr(problem)
+        raise RecordError(f"{described}: {told}") from problem
 
 
 def _taken(table: Table, parent: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,23 @@ python -m tests.sources
 """
 
 import argparse
+import json
 import os
 import socket
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
-from tests.sources import practice
+from tests.loading import load_spec
+from tests.sources import openmetadata_server, practice, snowplow_server
 from tests.sources.interruption import Interruption
+from tests.sources.openmetadata_server import OpenMetadataServer
 from tests.sources.postgres_server import PostgresServer
 from tests.sources.practice import DATABASE, READER, Practice
+from tests.sources.snowplow_server import SnowplowServer
 
 # Enough to see pages and changes, and filled within seconds: 86,805 rows in 8 tables.
 SCALE = 0.01
@@ -30,12 +37,18 @@ The practice sources are ready:
   Playground   {playground.url}
                its endpoints below /auth ask for
 {credentials}
+  OpenMetadata {openmetadata.url} and
+  Snowplow     {snowplow.url}, both servers of the tests: the real ones do not run here
 
 In a second terminal, in this folder and the same Python environment:
 
   fivetran debug connectors/postgres
   fivetran debug connectors/rest_api
   fivetran debug connectors/files
+  fivetran debug connectors/openmetadata --configuration {folder}/openmetadata.json
+  fivetran debug connectors/snowplow --configuration {folder}/snowplow.json
+
+The two configuration files hold what else must not be in a repository: a token, and a key.
 {elsewhere}
 Ctrl-C stops them.
 """
@@ -49,10 +62,16 @@ def main() -> int:
             _check_free(ports.postgres_port, "PostgreSQL", "--postgres-port", "port in connectors/postgres")
             _check_free(ports.playground_port, "The Playground", "--playground-port", "base_url in connectors/rest_api")
             print("Starting and filling the practice sources ...", flush=True)
-            with practice.start(
-                interruption, scale=SCALE, postgres_port=ports.postgres_port, playground_port=ports.playground_port
-            ) as sources:
-                print(_ready(sources), flush=True)
+            with (
+                practice.start(
+                    interruption, scale=SCALE, postgres_port=ports.postgres_port, playground_port=ports.playground_port
+                ) as sources,
+                openmetadata_server.start() as openmetadata,
+                snowplow_server.start(now=None) as snowplow,
+                tempfile.TemporaryDirectory(prefix="practice-") as folder,
+            ):
+                _write_configurations(Path(folder), openmetadata, snowplow)
+                print(_ready(sources, openmetadata, snowplow, folder), flush=True)
                 while True:
                     time.sleep(1)
         except RuntimeError as error:
@@ -65,7 +84,8 @@ def main() -> int:
 
 def _ports() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.sources", description="Run PostgreSQL with TPC-H data, and Fivetran's API Playground."
+        prog="python -m tests.sources",
+        description="Run a source for every connector: PostgreSQL with TPC-H data, the API Playground, and more.",
     )
     parser.add_argument("--postgres-port", type=int, default=POSTGRES_PORT, help="default: %(default)s")
     parser.add_argument("--playground-port", type=int, default=PLAYGROUND_PORT, help="default: %(default)s")
@@ -83,12 +103,31 @@ def _check_free(port: int, who: str, option: str, setting: str) -> None:
         ) from error
 
 
-def _ready(sources: Practice) -> str:
+def _write_configurations(folder: Path, openmetadata: OpenMetadataServer, snowplow: SnowplowServer) -> None:
+    """Writes the configuration files of the connectors that need a secret."""
+    settings: Mapping[str, Mapping[str, str]] = {
+        "openmetadata": {"base_url": openmetadata.api_url, "token": openmetadata.token},
+        "snowplow": {
+            "base_url": snowplow.url,
+            "organization_id": snowplow.organization_id,
+            "api_key_id": snowplow.api_key_id,
+            "api_key": snowplow.api_key,
+        },
+    }
+    for name, given in settings.items():
+        configuration = {**load_spec(name).Settings.sample(), **given}
+        (folder / f"{name}.json").write_text(json.dumps(configuration, indent=2))
+
+
+def _ready(sources: Practice, openmetadata: OpenMetadataServer, snowplow: SnowplowServer, folder: str) -> str:
     """What to know of the running sources."""
     credentials = sources.playground.credentials.items()
     return READY.format(
         postgres=sources.postgres,
         playground=sources.playground,
+        openmetadata=openmetadata,
+        snowplow=snowplow,
+        folder=folder,
         database=DATABASE,
         scale=SCALE,
         reader=READER,
