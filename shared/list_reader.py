@@ -113,9 +113,8 @@ class ListReader:
         if found and not self._told_problems:
             self._told_problems = True
             some = found if isinstance(found, list) else [found]
-            op.warning(
-                f"{self.name}: {where} names {len(some)} problems beside its records, the first: {shown_json(some[0])}"
-            )
+            count, first = len(some), shown_json(some[0])
+            op.warning(f"{self.name}: {where} has problems beside its records ({count}), the first: {first}")
 
     def _compare_with_total(self, where: str) -> None:
         if self.total is None or self.rows >= self.total:

@@ -36,6 +36,7 @@ class Outgoing:
         self._root, self._since, self._now = root, since, now
         self.highest = dict(highest)
         self._converters = {table.name: record_converter(table.columns) for table in root.family()}
+        self._below = {table.name: _fields_below(table) for table in root.family()}
         self._told: set[str] = set()
         self._failures: list[Record] = []
 
@@ -51,7 +52,7 @@ class Outgoing:
         Raises RecordError for one that cannot be delivered exactly, unless the table is tolerant.
         """
         changed = self._changed(table, records, where)
-        chosen = records if whole else changed
+        chosen = records if whole or table.deletes else changed  # what is not sent again would count as deleted
         if table.delivered and not (table.tombstone or table.tolerant):
             # Made exact only while they are sent, when the next page is already asked for.
             exact = (self._converted(table, record, where) for record in chosen)
@@ -152,6 +153,8 @@ class Outgoing:
             if record.get(column) is None:
                 described = describe(table.name, table.primary_key, record)
                 raise RecordError(f"{described}: {where} holds it without its whole primary key")
+        if below := self._below[table.name]:
+            record = {name: value for name, value in record.items() if name not in below}
         try:
             converted: Record = self._converters[table.name](record)
         except ValueError as problem:
@@ -167,6 +170,12 @@ class Outgoing:
         if once not in self._told:
             self._told.add(once)
             op.warning(warning)
+
+
+def _fields_below(table: Table) -> frozenset[str]:
+    """Fields that are tables of their own, and no column of this one."""
+    rows = {child.rows for child in table.children if isinstance(child.rows, str) and child.delivered}
+    return frozenset(rows - table.columns.keys())
 
 
 def _moment(record: Record, cursor: Cursor, table: Table, where: str) -> datetime | int | None:

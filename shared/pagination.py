@@ -131,6 +131,12 @@ class Pagination:
         """The number of rows that the server says the whole list has."""
         return _whole_number(at_path(answer.body, self.total)) if self.total else None
 
+    def places(self) -> set[str]:
+        """Where it puts what it asks for."""
+        inner: Pagination | None = getattr(self, "pages", None)
+        own: str = getattr(self, "place", "query")
+        return {own} | (inner.places() if inner else set())
+
     def stretch(self, position: PagePosition) -> Hashable:
         """What part of the list a page is of: in the same part, a repeated page means that the list stands still."""
         return None
@@ -252,11 +258,15 @@ class Offset(Pagination):
 
     Steps by the rows received: a server may cap its pages below `size` without saying so. Ends on an empty page, or
     when the stated total is reached on a page behind the first.
+
+    least_page  rows below which the server is sure not to cap a page: one of fewer is the last. It spares a second
+                call for every list that is so short
     """
 
     offset: str = "offset"
     limit: str = "limit"
     size: int = 100
+    least_page: int = 0
     place: Place = "query"
 
     def __post_init__(self) -> None:
@@ -264,13 +274,17 @@ class Offset(Pagination):
         _check_place(self.place)
         if self.size < 1:
             raise ValueError(f"pages of {self.size} rows never reach an end: size must be at least 1")
+        if self.least_page > self.size:
+            raise ValueError(f"every page of {self.size} rows would be the last: least_page is {self.least_page}")
 
     def request(self, position: PagePosition) -> PageRequest:
         limit = {self.limit: self.size} if self.limit else {}
         return _placed(self.place, {self.offset: _number(position, 0), **limit})
 
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
-        return None if _is_last(self, answer, rows) else _number(position, 0) + answer.records
+        if answer.records < self.least_page or _is_last(self, answer, rows):
+            return None
+        return _number(position, 0) + answer.records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -473,6 +487,8 @@ class InTurn(Pagination):
     def __post_init__(self) -> None:
         if not self.paths:
             raise ValueError("a list of no endpoints has no first page: name paths")
+        if any("{" in path for path in self.paths):
+            raise ValueError("endpoints that are read in turn take nothing from a parent: name paths without braces")
 
     def request(self, position: PagePosition) -> PageRequest:
         number, at = position or (0, None)

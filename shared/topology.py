@@ -21,7 +21,7 @@ from shared import moments
 from shared.errors import ConfigurationError
 from shared.json_stream import RecordPath
 from shared.pages import Record
-from shared.pagination import Pagination, SinglePage, TimeWindows, at_path
+from shared.pagination import InTurn, Pagination, SinglePage, TimeWindows, at_path
 from shared.values import UNDECLARED, ColumnType, converter, fivetran_type
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
@@ -315,17 +315,22 @@ def _reading_problems(table: Table, parents: tuple[Table, ...]) -> Iterator[str]
         yield f"table {name} is made of rows of a parent, and has none"
     if table.pagination is None:
         yield f"table {name} declares no pagination: SinglePage() if the endpoint answers with everything at once"
+    elif table.json is None and "body" in table.pagination.places():
+        yield f"table {name} asks for pages in what it posts, and posts nothing: declare json, which may be {{}}"
+    elif isinstance(table.pagination, InTurn) and table.path != table.pagination.paths[0]:
+        yield f"table {name} reads {table.pagination.paths[0]} first: declare it as its path"
     if table.shape not in SHAPES:
         yield f"table {name} has the shape {table.shape!r}: there are {', '.join(SHAPES)}"
     if (table.shape == "map") != bool(table.key):
         yield f"table {name}: a map, and nothing else, has a key: the field that takes what its records stand under"
     if table.batch and (parent is None or table.inherit or table.batch.column not in parent.columns):
         yield f"table {name} asks for many parents at once: declare the parent's column, and nothing to inherit"
-    if table.deletes and any(above.cursor and above.cursor.parameter for above in family):
+    if table.deletes and any(_asks_since(above) for above in family):
         yield f"table {name} cannot tell what was deleted: its cursor, or a parent's, reads only what changed"
     if table.deletes and table.tombstone:
         yield f"table {name} tells deletes by complete passes or by a tombstone: declare the one or the other"
-    if table.deletes and (table.tolerant or table.unchanged or (parent and table.absent)):
+    may_be_missing = any(above.tolerant or above.unchanged or above.absent for above in family[1:])
+    if table.deletes and (may_be_missing or table.unchanged):
         yield f"table {name} cannot tell what was deleted where a list may be missing (tolerant, unchanged or absent)"
     if table.tolerant and parent is None:
         yield f"table {name} has no parent: its list fails the sync, so it cannot be tolerant"
@@ -335,6 +340,11 @@ def _reading_problems(table: Table, parents: tuple[Table, ...]) -> Iterator[str]
         yield f"table {name} cannot follow a feed of changes: that needs one key column, no parent and no cursor"
     if table.changes and not isinstance(table.changes.pagination, TimeWindows):
         yield f"table {name} follows a feed of changes: declare the feed's TimeWindows"
+
+
+def _asks_since(table: Table) -> bool:
+    """Whether the server is asked for changes only."""
+    return bool(table.cursor and table.cursor.parameter) or SINCE in placeholders(table)
 
 
 def schema(tables: Sequence[Table]) -> list[dict[str, Any]]:

@@ -7,8 +7,12 @@ the same. A stream is one root table with everything below it; its position in t
     {"declared": "a1b2…",                                     what must be unchanged for the rest to hold
      "since": {"departments": "2026-01-31T00:00:00Z"},        where the passes before left each table's cursor
      "complete": "…", "whole": "…",                           when the last pass began, and the last over everything
+     "round": 7,                                              in which the last pass was completed
      "pass": {"kind": "whole", "at": 3, "rows": 40, "total": 95,   the next page of the pass under way, if one is
               "started": "…", "highest": {"departments": "…"}}}
+
+A round is what one sync does when nothing stops it: all streams. What one that was stopped had completed is not read
+again at once by the next, so that syncs which are stopped again and again reach the last stream too.
 """
 
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
@@ -38,6 +42,8 @@ _POSITION_REFUSED = frozenset({400, 401, 403, 404, 410, 422, 500})
 _NOT_OF_ONE_CALL = frozenset({401, 429})
 _NOT_FOUND = 404
 _REMEMBERED_CHANGES = 20_000
+_ROUNDS = "_rounds"  # the stream that says which round was the last to end
+_RECENT = timedelta(hours=1)
 
 
 def read_pages(
@@ -54,12 +60,18 @@ def read_pages(
     whole    names of root tables that are to be read whole in this sync, whatever a feed says of their changes
     """
     with FanOut(workers, client.metrics) as calls:
+        number = (checkpoints.position(_ROUNDS, needs=("ended",)) or {"ended": 0})["ended"] + 1
         try:
             for table in tables:
-                yield from _stream(client, calls, table, _standing(client, table, checkpoints), table.name in whole)
+                standing = _standing(client, table, checkpoints)
+                if standing.is_done_in(number, client.now()):
+                    log.info(f"{table.name}: was completed by the sync before, which was stopped later on")
+                    continue
+                yield from _stream(client, calls, table, replace(standing, round=number), table.name in whole)
         except BaseException:
             client.stop()  # or calls that are of no use any more would be waited for
             raise
+        yield Page(_ROUNDS, (), position={"ended": number})
 
 
 @dataclass
@@ -71,7 +83,15 @@ class _Standing:
     complete: str = ""
     whole: str = ""
     etag: str = ""
+    round: int = 0
     under_way: dict[str, Any] = field(default_factory=dict)
+
+    def is_done_in(self, number: int, now: datetime) -> bool:
+        """Whether the stream was completed in the round, a short while ago: if one stream fails every sync for days,
+        the others have to go on all the same."""
+        completed = self.completed_at()
+        done = self.round == number and not self.under_way
+        return done and completed is not None and now - completed < _RECENT
 
     def position(self) -> Position:
         parts = asdict(self)
@@ -106,7 +126,7 @@ def _stream(
         yield from feed.pages()
         if not feed.whole_is_needed:
             return
-        standing = _Standing(standing.declared)
+        standing = _Standing(standing.declared, round=standing.round)
     elif kind == _ChangesPass.kind:
         standing = replace(standing, under_way={})
     yield from _WholePass(client, calls, table, standing).pages()

@@ -199,7 +199,7 @@ class TestBadInput:
 
     def test_a_server_that_fails_for_good_leaves_the_state_where_it_was(self) -> None:
         with faulty_http.start() as server, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("shared.http_client.time.sleep", lambda _: None)
+            patch.setattr("shared.http_client._LONGEST_WAIT", 0.01)
             server.script("/pagination/next_page_url", [ServerError()], repeat=True)
             destination = Destination()
             with pytest.raises(SourceError, match="/pagination/next_page_url.* failed after 6 tries: status 500"):

@@ -190,7 +190,7 @@ class TestWhatTheServerSaysAgainstItsOwnAnswer:
         sink = sync(connector(server, items(Token(next_token="next", parameter="at"), problems="errors")), {})
         assert ids(sink) == ["1", "2"]
         [warning] = sink.warnings
-        assert "/items names 2 problems beside its records, the first:" in warning
+        assert "/items has problems beside its records (2), the first:" in warning
         assert "entity 7 is broken" in warning
 
     def test_no_problems_are_not_told(self, server: FaultyServer) -> None:

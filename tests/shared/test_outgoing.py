@@ -6,10 +6,10 @@ import pytest
 
 from shared.errors import RecordError, SourceError
 from shared.pagination import Token
-from shared.topology import Table, embedded
+from shared.topology import Cursor, Table, embedded
 from tests import stop_and_resume
 from tests.recording import Destination, sync
-from tests.shared.rest_tables import connector, ids, items, page, table
+from tests.shared.rest_tables import CHANGED, connector, ids, items, page, table
 from tests.sources.faulty_http import Answer, FaultyServer, NotFound, ServerError, Step, Unauthorized
 
 pytestmark = pytest.mark.usefixtures("every_page")
@@ -36,6 +36,15 @@ class TestACompletePassShowsWhatWasDeleted:
         for _ in range(2):
             sink = sync(connector(server, items(deletes=True, children=(part(deletes=True),))), {}, destination)
         assert (ids(sink), ids(sink, "parts")) == (["1"], ["11"])
+
+    def test_what_did_not_change_is_sent_again_since_it_would_count_as_deleted(self, server: FaultyServer) -> None:
+        records = [{"id": 1, "changed": "2026-01-01"}, {"id": 2, "changed": "2026-01-02"}]
+        server.script("/items", [Answer({"data": records})], repeat=True)
+        compared = items(deletes=True, cursor=Cursor(field="changed", format=CHANGED))
+        destination = Destination()
+        for _ in range(2):
+            sink = sync(connector(server, compared), {}, destination)
+        assert ids(sink) == ["1", "2"]
 
     @pytest.mark.parametrize("step", [NotFound(), Answer({"error": "x"}), Answer({"data": None})])
     def test_a_list_that_cannot_be_read_deletes_nothing(self, server: FaultyServer, step: Step) -> None:
@@ -135,9 +144,9 @@ class TestWhatMayFailIsNamedAndKeepsNothingElseBack:
 class TestWhatLiesInTheParentsRecords:
     def test_is_a_table_of_its_own_without_a_call(self, server: FaultyServer) -> None:
         lines = embedded("lines", "lines", ("item", "n"), {"item": "LONG", "n": "LONG"}, inherit={"item": "id"})
-        columns = {**KEY, "lines": "JSON"}
         server.script("/items", [Answer({"data": [{"id": 1, "lines": [{"n": 1}, {"n": 2}]}, {"id": 2}]})])
-        sink = sync(connector(server, table("items", "/items", ("id",), columns, children=(lines,))), {})
+        sink = sync(connector(server, table("items", "/items", ("id",), KEY, children=(lines,))), {})
+        assert sink.warnings == []  # what is a table of its own need not be a column as well
         assert [(row["item"], row["n"]) for row in sink.destination.table("lines")] == [("1", "1"), ("1", "2")]
         assert len(server.requests) == 1
 

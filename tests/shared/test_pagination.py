@@ -114,6 +114,11 @@ class TestOffset:
         """Some APIs state a page's count as the total, and cap their pages: the next page shows."""
         assert Offset(size=100, total="total").next(None, answer([1] * 50, total=50), 50) == 50
 
+    def test_a_page_that_no_server_caps_so_low_is_the_last(self) -> None:
+        short = Offset(size=100, least_page=10)
+        assert short.next(None, answer([1] * 9), 9) is None
+        assert short.next(None, answer([1] * 10), 10) == 10
+
     def test_ends_when_the_stated_total_is_reached(self) -> None:
         assert Offset(total="total").next(10, answer([1] * 10, total=20), 20) is None
         assert Offset(total="total").next(0, answer([1] * 10, total=20), 10) == 10
@@ -256,6 +261,7 @@ class TestDeclarationsThatCannotEndAreRefused:
             (lambda: NextLink(next_link=""), "next_link"),
             (lambda: LinkHeader(relation=""), "relation"),
             (lambda: Offset(size=0), "never reach an end"),
+            (lambda: Offset(size=5, least_page=6), "would be the last"),
             (lambda: Offset(offset=""), "offset"),
             (lambda: PageNumber(page=""), "page"),
             (lambda: PageNumber(first=2), "begin with 0 or 1"),
@@ -264,6 +270,7 @@ class TestDeclarationsThatCannotEndAreRefused:
             (lambda: Keyset(field="", parameter="a"), "field"),
             (lambda: Keyset(field="a", parameter="a", inclusive=True, size=1), "never move on"),
             (lambda: InTurn(paths=(), pages=SinglePage()), "name paths"),
+            (lambda: InTurn(paths=("/a/{id}",), pages=SinglePage()), "without braces"),
             (lambda: windows(window=0), "never reach the present"),
             (lambda: windows(reach=0), "needs a beginning"),
             (lambda: windows(start_parameter=""), "start_parameter"),

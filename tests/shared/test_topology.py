@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigurationError
-from shared.pagination import Offset, Pagination, TimeWindows, Token
+from shared.pagination import InTurn, Offset, Pagination, TimeWindows, Token
 from shared.topology import Batch, Changes, Cursor, Table, check_tables, embedded, fingerprint, schema, without
 from tests.shared.rest_tables import items, table
 
@@ -21,6 +21,10 @@ def part(**declared: Any) -> Table:
 
 def feed(pagination: Pagination) -> Changes:
     return Changes(path="/feed", entry_key="id", record="/items/{id}", pagination=pagination)
+
+
+def windows_of(pages: Pagination) -> TimeWindows:
+    return TimeWindows(start_parameter="a", end_parameter="b", format="iso", window=60, reach=60, pages=pages)
 
 
 class TestDeclarationsThatCannotWorkAreRefused:
@@ -41,6 +45,18 @@ class TestDeclarationsThatCannotWorkAreRefused:
             (lambda: [items(deletes=True, tombstone="gone")], "by complete passes or by a tombstone"),
             (lambda: [items(children=(part(deletes=True, tolerant=True),))], "where a list may be missing"),
             (lambda: [items(children=(part(deletes=True, absent=frozenset({404})),))], "where a list may be missing"),
+            (
+                lambda: [
+                    items(children=(part(tolerant=True, children=(embedded("p", "x", ("id",), KEY, deletes=True),)),))
+                ],
+                "table p cannot tell what was deleted where a list may be missing",
+            ),
+            (lambda: [items(Offset(place="body"))], "table items asks for pages in what it posts, and posts nothing"),
+            (lambda: [items(windows_of(Offset(place="body")))], "asks for pages in what it posts"),
+            (
+                lambda: [items(InTurn(paths=("/a",), pages=Offset()))],
+                "table items reads /a first: declare it as its path",
+            ),
             (lambda: [items(tolerant=True)], "table items has no parent: its list fails the sync"),
             (lambda: [items(Offset(), unchanged=True)], "cannot ask for a list that changed"),
             (lambda: [items(batch=Batch(parameter="ids", column="id"))], "asks for many parents at once"),
