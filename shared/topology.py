@@ -164,6 +164,8 @@ class Table(Endpoint):
     at_once      calls in flight for this table at most, where answers are large; 0 as many as there are workers
     unchanged    asks only for a list that changed since (If-None-Match)
     delivered    whether the records are sent; else they are read for the sake of the children
+    after        tables that are read, or made, once a pass over this one and all below it is complete: their parent's
+                 record is the pass, with its columns `rows` and `started`
     """
 
     name: str
@@ -185,12 +187,20 @@ class Table(Endpoint):
     unchanged: bool = False
     delivered: bool = True
     children: tuple["Table", ...] = ()
+    after: tuple["Table", ...] = ()
 
     def family(self) -> Iterator["Table"]:
-        """This table and all below it, parents first."""
+        """This table, all below it, parents first, and what comes after a pass."""
         yield self
-        for child in self.children:
-            yield from child.family()
+        for table in (*self.children, *self.after):
+            yield from table.family()
+
+    def whole_pass(self) -> "Table":
+        """A complete pass over the table, as the parent of what comes after it."""
+        columns = {"rows": "LONG", "started": "UTC_DATETIME"}
+        return Table(
+            f"pass over {self.name}", self.path, ("started",), columns, pagination=SinglePage(), children=self.after
+        )
 
 
 def embedded(
@@ -258,9 +268,10 @@ def without(tables: Sequence[Table], names: Iterable[str]) -> list[Table]:
 
 def _without(table: Table, left_out: set[str]) -> Table | None:
     children = tuple(kept for child in table.children if (kept := _without(child, left_out)))
+    after = tuple(kept for later in table.after if (kept := _without(later, left_out)))
     if table.name not in left_out:
-        return replace(table, children=children)
-    return replace(table, children=children, delivered=False) if children else None
+        return replace(table, children=children, after=after)
+    return replace(table, children=children, after=after, delivered=False) if children or after else None
 
 
 def check_tables(tables: Sequence[Table]) -> Sequence[Table]:
@@ -281,6 +292,10 @@ def _problems(table: Table, parents: tuple[Table, ...]) -> Iterator[str]:
     yield from _reading_problems(table, parents)
     for child in table.children:
         yield from _problems(child, (*parents, table))
+    if table.after and parents:
+        yield f"table {table.name} has no passes of its own: declare what comes after on the table above all"
+    for later in table.after:
+        yield from _problems(later, (table.whole_pass(),))
 
 
 def _column_problems(table: Table, parent: Table | None) -> Iterator[str]:

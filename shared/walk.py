@@ -328,10 +328,14 @@ class _WholePass(_Pass):
         """The pages of a part, those of what lies below it, and the move of the state with the last of them."""
         root = self._root
         pages = list(self._outgoing.pages(root, part.records, part.where, whole=False))
-        if root.children:
+        is_end = part.is_last and part.following is None
+        if root.children or (root.after and is_end):
             yield from pages
             yield from self._below(root, part.records, part.where, may_be_new=False)
             pages = []
+        if root.after and is_end:
+            done = {"rows": part.rows, "started": self._started}
+            yield from self._below(root.whole_pass(), [done], part.where, may_be_new=True)
         if part.is_last:
             pages = pages or [Page(root.name, ())]
             pages[-1].position, pages[-1].expected = self._past(part), part.total or 0

@@ -14,10 +14,11 @@ import time
 import venv
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import pytest
@@ -25,7 +26,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.loading import CONNECTORS, NAMES, load_spec
-from tests.sources import fake_fivetran_api, playground
+from tests.sources import fake_fivetran_api, openmetadata_server, playground, snowplow_server
 from tests.sources.fake_fivetran_api import FivetranApi
 from tests.sources.playground import Playground
 from tests.sources.postgres_server import PostgresServer
@@ -84,6 +85,9 @@ class Alone:
         )
         assert result.returncode == 0, result.stderr
         return result.stdout.split()
+
+
+Running = TypeVar("Running")
 
 
 @dataclass(frozen=True)
@@ -298,10 +302,38 @@ def _files_sample(_: pytest.FixtureRequest) -> Sample:
     return Sample(configuration, {configuration["table"]: rows})
 
 
+def _snowplow_sample(request: pytest.FixtureRequest) -> Sample:
+    server = _running(snowplow_server.start(now=None), request)
+    configuration = {
+        "base_url": server.url,
+        "organization_id": server.organization_id,
+        "api_key_id": server.api_key_id,
+        "api_key": server.api_key,
+    }
+    rows = {name: len(server.truth(name)) for name in ("data_structures", "pipelines", "users", "job_runs")}
+    return Sample({**load_spec("snowplow").Settings.sample(), **configuration}, rows)
+
+
+def _openmetadata_sample(request: pytest.FixtureRequest) -> Sample:
+    server = _running(openmetadata_server.start(), request)
+    rows = {name: len(list(server.truth(name))) for name in ("tables", "dashboards", "users")}
+    configuration = {"base_url": server.api_url, "token": server.token}
+    return Sample({**load_spec("openmetadata").Settings.sample(), **configuration}, rows)
+
+
+def _running(starting: AbstractContextManager[Running], request: pytest.FixtureRequest) -> Running:
+    """What is started for one test."""
+    running = ExitStack()
+    request.addfinalizer(running.close)
+    return running.enter_context(starting)
+
+
 SAMPLES: Mapping[str, Callable[[pytest.FixtureRequest], Sample]] = {
     "files": _files_sample,
+    "openmetadata": _openmetadata_sample,
     "postgres": _postgres_sample,
     "rest_api": _rest_api_sample,
+    "snowplow": _snowplow_sample,
 }
 
 

@@ -466,7 +466,6 @@ class TestTheWalkEndsInAConnector:
         sink = sync(orders, configuration(server))
         arrived = rows_of(sink.destination)
         assert [order["number"] for order in arrived["orders"]] == [order["number"] for order in shop.orders]
-        assert [order["lines"] for order in arrived["orders"]] == [order["lines"] for order in shop.orders]
         lines = {(str(order["id"]), str(line["line"])) for order in shop.orders for line in order["lines"]}
         assert {(line["order_id"], line["line"]) for line in arrived["order_lines"]} == lines
         assert [it["id"] for it in arrived["shipments"]] == [it["id"] for it in shop.shipments()]

@@ -57,6 +57,8 @@ class TestDeclarationsThatCannotWorkAreRefused:
                 lambda: [items(InTurn(paths=("/a",), pages=Offset()))],
                 "table items reads /a first: declare it as its path",
             ),
+            (lambda: [items(children=(part(after=(part(),)),))], "table parts has no passes of its own"),
+            (lambda: [items(after=(part(),))], "table parts: no parent has the column id"),
             (lambda: [items(tolerant=True)], "table items has no parent: its list fails the sync"),
             (lambda: [items(Offset(), unchanged=True)], "cannot ask for a list that changed"),
             (lambda: [items(batch=Batch(parameter="ids", column="id"))], "asks for many parents at once"),

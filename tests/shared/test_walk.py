@@ -1,13 +1,14 @@
 """The tree is walked depth first, every record arrives once, and the state passes a page with its children."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from shared import walk
 from shared.errors import RecordError, SourceError
 from shared.pagination import NextLink, Offset, SinglePage, Token
-from shared.topology import Cursor, Table
+from shared.topology import Cursor, Table, embedded
 from tests import stop_and_resume
 from tests.recording import Destination, sync
 from tests.shared.rest_tables import CHANGED, ITEM, connector, ids, items, page, table
@@ -332,3 +333,57 @@ class TestResuming:
         sink = sync(connector(server, table), {}, destination)
         assert any("no longer accepts the saved position" in warning for warning in sink.warnings)
         assert ids(sink) == ["1", "2"]
+
+
+class TestAfterACompletePass:
+    tree = items(
+        Token(next_token="next", parameter="at"),
+        children=(table("parts", "/items/{id}/parts", ("part",), {"part": "LONG"}),),
+        after=(
+            table("totals", "/totals", ("id",), {"id": "LONG"}),
+            embedded("passes", lambda done: [done], ("started",), {"started": "UTC_DATETIME", "rows": "LONG"}),
+        ),
+    )
+
+    def serve(self, server: FaultyServer, second: Step) -> None:
+        server.script("/items", [page(1, next="a"), second], repeat=True)
+        for item in (1, 2):
+            server.script(f"/items/{item}/parts", [Answer({"data": [{"part": item}]})], repeat=True)
+        server.script("/totals", [page(7)], repeat=True)
+
+    def test_what_comes_after_is_read_last(self, server: FaultyServer) -> None:
+        self.serve(server, page(2))
+        sink = sync(connector(server, self.tree), {})
+        assert server.requests[-1].path == "/totals"
+        assert sink.upserts == {"items": 2, "parts": 2, "totals": 1, "passes": 1}
+        assert [row["rows"] for row in sink.destination.table("passes")] == ["2"]
+
+    def test_and_not_at_all_after_an_incomplete_one(self, server: FaultyServer) -> None:
+        self.serve(server, NotFound())
+        destination = Destination()
+        with pytest.raises(SourceError):
+            sync(connector(server, self.tree), {}, destination)
+        assert "/totals" not in [request.path for request in server.requests]
+        assert not destination.table("passes")
+
+
+class TestSyncsThatAreStoppedAgainAndAgain:
+    def test_reach_the_last_table(self, server: FaultyServer) -> None:
+        names = [f"t{number}" for number in range(5)]
+        for name in names:
+            server.script(f"/{name}", [page(*range(10))], repeat=True)
+        tables = [table(name, f"/{name}", ("id",), {"id": "LONG"}, deletes=True) for name in names]
+        assert stop_and_resume.check_dying_again_and_again(connector(server, *tables), {}, operations=15) >= 4
+
+    def test_and_a_table_that_always_fails_keeps_no_other_back_for_long(
+        self, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(walk, "_RECENT", timedelta(0))
+        server.script("/a", [page(1), page(2)])
+        server.script("/b", [NotFound()], repeat=True)
+        both = connector(server, *(table(name, f"/{name}", ("id",), {"id": "LONG"}) for name in ("a", "b")))
+        destination = Destination()
+        for _ in range(2):
+            with pytest.raises(SourceError):
+                sync(both, {}, destination)
+        assert len(destination.table("a")) == 2
