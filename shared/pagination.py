@@ -379,13 +379,14 @@ class Keyset(Pagination):
 class TimeWindows(Pagination):
     """The request names a span of time: ?from=…&to=…. The list is read window by window, oldest first.
 
-    A first pass begins at `first`, or as far back as the server keeps records (`reach`); a further one `lookback`
-    before the start of the pass before, for records that were written late.
+    A first pass begins at `first`, or `first_reach` seconds ago, or as far back as the server keeps records (`reach`).
+    A further one begins `lookback` before the start of the pass before, for records that were written late.
 
     start, end   the parameters
     format       how they are written, see moments.py
     window       seconds that one request may span
     first        moment of the oldest record, in `format`
+    first_reach  seconds back to where a first pass begins
     reach        seconds that the server looks back at most; what is older is lost to it
     lookback     seconds that two passes overlap
     cap          rows that the server answers with at most, cutting the others off in silence: a window that has so
@@ -398,6 +399,7 @@ class TimeWindows(Pagination):
     format: str
     window: float
     first: str = ""
+    first_reach: float = 0.0
     reach: float = 0.0
     lookback: float = 0.0
     cap: int = 0
@@ -409,8 +411,8 @@ class TimeWindows(Pagination):
         _check_place(self.place)
         if self.window <= 0:
             raise ValueError(f"windows of {self.window} seconds never reach the present: window must be above 0")
-        if not self.first and not self.reach:
-            raise ValueError("the first pass over time windows needs a beginning: name first, or reach")
+        if not (self.first or self.first_reach or self.reach):
+            raise ValueError("the first pass over time windows needs a beginning: name first, first_reach or reach")
         if self.first:
             moments.parsed(self.first, self.format)
 
@@ -420,6 +422,8 @@ class TimeWindows(Pagination):
             oldest.append(since - timedelta(seconds=self.lookback))
         elif self.first:
             oldest.append(moments.parsed(self.first, self.format))
+        elif self.first_reach:
+            oldest.append(now - timedelta(seconds=self.first_reach))
         return self._window(max(oldest), now, self.window)
 
     def lost(self, since: datetime | None, now: datetime) -> timedelta:

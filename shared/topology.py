@@ -160,6 +160,7 @@ class Table(Endpoint):
     deletes      every pass reads all there is: rows that it does not meet are marked as deleted
     tombstone    path of the field that says of a record that it was deleted
     absent       statuses of a feature that is switched off: nothing is read, and nothing deleted
+    gone         statuses of a parent that was deleted since it was listed, and of which nothing is left to read
     tolerant     a call of a child that fails, or a record that cannot be delivered, goes to the table `_errors`
     at_once      calls in flight for this table at most, where answers are large; 0 as many as there are workers
     unchanged    asks only for a list that changed since (If-None-Match)
@@ -182,6 +183,7 @@ class Table(Endpoint):
     deletes: bool = False
     tombstone: str = ""
     absent: frozenset[int] = frozenset()
+    gone: frozenset[int] = frozenset()
     tolerant: bool = False
     at_once: int = 0
     unchanged: bool = False
@@ -269,9 +271,10 @@ def without(tables: Sequence[Table], names: Iterable[str]) -> list[Table]:
 def _without(table: Table, left_out: set[str]) -> Table | None:
     children = tuple(kept for child in table.children if (kept := _without(child, left_out)))
     after = tuple(kept for later in table.after if (kept := _without(later, left_out)))
-    if table.name not in left_out:
-        return replace(table, children=children, after=after)
-    return replace(table, children=children, after=after, delivered=False) if children or after else None
+    delivered = table.delivered and table.name not in left_out
+    return (
+        replace(table, children=children, after=after, delivered=delivered) if delivered or children or after else None
+    )
 
 
 def check_tables(tables: Sequence[Table]) -> Sequence[Table]:
@@ -347,6 +350,8 @@ def _reading_problems(table: Table, parents: tuple[Table, ...]) -> Iterator[str]
     may_be_missing = any(above.tolerant or above.unchanged or above.absent for above in family[1:])
     if table.deletes and (may_be_missing or table.unchanged):
         yield f"table {name} cannot tell what was deleted where a list may be missing (tolerant, unchanged or absent)"
+    if table.gone and parent is None:
+        yield f"table {name} has no parent that could be gone: declare absent, for a list that may not be there"
     if table.tolerant and parent is None:
         yield f"table {name} has no parent: its list fails the sync, so it cannot be tolerant"
     if table.unchanged and (parent or table.children or not isinstance(table.pagination, SinglePage)):

@@ -292,12 +292,12 @@ class _Pass:
         )
 
     def _tolerated(self, below: _Below, opened: Callable[[], None]) -> Iterator[ListPart]:
-        """The parts of a list below a record; none of a feature that is off, nor of a list that may fail and does."""
+        """The parts of a list below a record; none of one that is off, whose parent is gone, or that may fail and does."""
         try:
             opened()
             yield from below.reader.parts()
         except HttpError as error:
-            if error.status in below.table.absent:
+            if error.status in below.table.absent | below.table.gone:
                 log.debug(f"{below.table.name}: nothing is read below one record: {error}")
             elif below.table.tolerant and error.status not in _NOT_OF_ONE_CALL:
                 self._outgoing.failed(below.table, below.parent, below.reader.path, error)

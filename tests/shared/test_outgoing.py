@@ -68,6 +68,16 @@ class TestACompletePassShowsWhatWasDeleted:
         with pytest.raises(SourceError, match="status 404"):
             sync(connector(server, optional), {})
 
+    def test_a_parent_that_was_deleted_meanwhile_has_no_children_left(self, server: FaultyServer) -> None:
+        server.script("/items", [page(1, 2)], repeat=True)
+        server.script("/items/1/parts", [page(10)], repeat=True)
+        server.script("/items/2/parts", [page(20), NotFound()])
+        tree = items(deletes=True, children=(part(deletes=True, gone=frozenset({404})),))
+        destination = Destination()
+        for _ in range(2):
+            sink = sync(connector(server, tree), {}, destination)
+        assert ids(sink, "parts") == ["10"]
+
     def test_stopped_anywhere_it_ends_as_if_nothing_had_happened(self, server: FaultyServer) -> None:
         def answer(request: Any) -> Step:
             at = int(request.query.get("at", 0))

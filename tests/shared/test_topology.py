@@ -59,6 +59,7 @@ class TestDeclarationsThatCannotWorkAreRefused:
             ),
             (lambda: [items(children=(part(after=(part(),)),))], "table parts has no passes of its own"),
             (lambda: [items(after=(part(),))], "table parts: no parent has the column id"),
+            (lambda: [items(gone=frozenset({404}))], "table items has no parent that could be gone"),
             (lambda: [items(tolerant=True)], "table items has no parent: its list fails the sync"),
             (lambda: [items(Offset(), unchanged=True)], "cannot ask for a list that changed"),
             (lambda: [items(batch=Batch(parameter="ids", column="id"))], "asks for many parents at once"),
@@ -95,6 +96,10 @@ class TestTablesThatAreLeftOut:
     def test_are_read_only_for_what_is_below_them(self) -> None:
         kept = without(self.tree, ["items"])
         assert [declared["table"] for declared in schema(kept)] == ["parts", "others"]
+
+    def test_what_was_read_only_for_them_is_not_read_either(self) -> None:
+        sources = items(delivered=False, children=(part(),))
+        assert without([sources], ["parts"]) == []
 
     def test_a_name_that_no_table_has_is_an_error_that_lists_them(self) -> None:
         with pytest.raises(
