@@ -292,7 +292,7 @@ class _Pass:
         )
 
     def _tolerated(self, below: _Below, opened: Callable[[], None]) -> Iterator[ListPart]:
-        """The parts of a list below a record; none of one that is off, whose parent is gone, or that may fail and does."""
+        """The parts of a list below a record; none if it is off, its parent gone, or if it fails and may."""
         try:
             opened()
             yield from below.reader.parts()
