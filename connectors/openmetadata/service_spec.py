@@ -30,7 +30,7 @@ _RESULTS_LOOKBACK = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Settings(RestSettings):
-    base_url: str = setting("Address of the API", example="http://127.0.0.1:8585/api", check=is_address)
+    base_url: str = setting("Address of the API", example="https://openmetadata.example.com/api", check=is_address)
     token: str = setting("JWT of a bot, or a personal access token", secret=True)
     page_size: int = setting("Entities to ask for in one call", default=100, minimum=1, maximum=1000)
     lineage: bool = setting("Read lineage: one call for each asset in every sync", default=True)

@@ -38,7 +38,6 @@ class Settings(RestSettings):
     base_url: str = setting(
         "Address of the Console",
         default="https://console.snowplowanalytics.com",
-        example="http://127.0.0.1:8686",
         check=is_address,
     )
     organization_id: str = setting("Id of the organisation: the UUID in the Console's addresses")
