@@ -16,14 +16,14 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote_plus, unquote_plus, urljoin, urlsplit
+from urllib.parse import quote_plus, unquote_plus, urlsplit
 
 from fivetran_connector_sdk import Operations as op
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
 from shared.errors import ConfigurationError, ConnectorError, SourceError, is_this_machine, redacted
-from shared.http_messages import Call, HttpAnswer, HttpError, shown_text
+from shared.http_messages import Call, HttpAnswer, HttpError, is_whole, origin, shown_text
 
 if TYPE_CHECKING:
     from shared.http_client import HttpClient
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SHORTEST_SECRET = 4  # characters; shorter ones would be found in every other word
 _RENEWED_AHEAD = 60.0  # seconds before a token expires
 _TOKENS_REMEMBERED = 10
+_IN_VAIN = 60.0  # seconds in which no token is fetched after one that was new was refused too
 # What a login is sent beside secrets. Everything else in it is taken for one.
 _NO_SECRETS = frozenset(
     {
@@ -67,6 +68,9 @@ class Authentication(AuthBase):
     def current(self, client: "HttpClient", refused: AuthBase | None = None) -> AuthBase:
         """What to sign requests with now. Something new if `refused` was in use and can be renewed, else the same."""
         return self
+
+    def renewed_in_vain(self) -> None:
+        """What `current` gave in place of something refused was refused as well."""
 
     def strip(self, url: str) -> str:
         """An address without the credentials that this puts into addresses."""
@@ -151,20 +155,28 @@ class ApiKey(Authentication):
         return request
 
     def strip(self, url: str) -> str:
-        """The address without the key, all else of it unchanged."""
+        """The address, whole or relative, without the key; all else of it unchanged."""
         address, mark, query = url.partition("?")
         if not self._parameter or not mark:
             return url
         query, hash_mark, fragment = query.partition("#")
-        kept = "&".join(item for item in query.split("&") if unquote_plus(item.split("=")[0]) != self._parameter)
+        kept = "&".join(item for item in query.split("&") if not self._is_own(item))
         return address + ("?" + kept if kept else "") + hash_mark + fragment
+
+    def _is_own(self, item: str) -> bool:
+        """Whether a part of a query is the key's, whatever a server calls it that repeats it."""
+        name, _, value = item.partition("=")
+        sent = unquote_plus(value)
+        repeats = len(self._key) >= _SHORTEST_SECRET and sent in (self._key, self._prefix + self._key)
+        return repeats or unquote_plus(name) == self._parameter
 
 
 class ExpiringToken(Authentication):
     """A token that is fetched before the first request, and anew when it expires or the server refuses it.
 
     However many threads are refused, one fetches the new token and the others take it. A token that cannot be fetched
-    is not asked for again: an account may be locked after a few wrong passwords.
+    is not asked for again: an account may be locked after a few wrong passwords. Nor is one fetched for each call that
+    is refused whatever the token.
     """
 
     def __init__(self, url: str, secrets: tuple[str, ...]) -> None:
@@ -172,9 +184,10 @@ class ExpiringToken(Authentication):
         self._lock = threading.Lock()
         self._ticket: _Header | None = None
         self._expires = float("inf")
+        self._kept_until = 0.0  # even if it is refused
         self._failure: ConnectorError | None = None
         self._fetched: deque[str] = deque(maxlen=_TOKENS_REMEMBERED)
-        if "//" in url:
+        if is_whole(url):
             _check_is_safe(url)
 
     @property
@@ -186,7 +199,9 @@ class ExpiringToken(Authentication):
         with self._lock:
             if self._failure:
                 raise type(self._failure)(str(self._failure))
-            if self._ticket is None or self._ticket is refused or time.monotonic() >= self._expires:
+            now = time.monotonic()
+            is_refused = self._ticket is refused and now >= self._kept_until
+            if self._ticket is None or is_refused or now >= self._expires:
                 try:
                     self._ticket = self._fetch(client)
                 except ConnectorError as failure:
@@ -194,9 +209,14 @@ class ExpiringToken(Authentication):
                     raise
             return self._ticket
 
+    def renewed_in_vain(self) -> None:
+        with self._lock:
+            self._kept_until = time.monotonic() + _IN_VAIN
+
     def _fetch(self, client: "HttpClient") -> _Header:
         """A new token, by the call that a subclass makes."""
-        _check_is_safe(urljoin(client.base_url, self._url))
+        if not client.allow_plaintext:
+            _check_is_safe(client.address(self._url))
         asked = time.monotonic()
         try:
             answer = client.request(self._call(), authenticated=False)
@@ -320,7 +340,7 @@ class OAuth2(ExpiringToken):
     def _lifetime(self, answer: HttpAnswer) -> float:
         try:
             seconds = float(answer.body.get("expires_in") or 0)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = 0.0
         return seconds - min(_RENEWED_AHEAD, seconds / 10) if seconds > 0 else float("inf")
 
@@ -346,8 +366,8 @@ def _secrets_of(sent: Mapping[str, str]) -> tuple[str, ...]:
 def _check_is_safe(url: str) -> None:
     """Raises ConfigurationError for an address to which credentials would travel in clear text."""
     try:
-        parts = urlsplit(url)
-        is_safe = parts.scheme == "https" or is_this_machine(parts.hostname or "")
+        scheme, host, _ = origin(url)
+        is_safe = scheme == "https" or is_this_machine(host)
     except ValueError:
         is_safe = False
     if not is_safe:

@@ -14,15 +14,16 @@ a tuple of strings (separated by commas), or one of a Literal's choices. An empt
 
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
-from fivetran_connector_sdk import ConfigurationForm, form_field
+from fivetran_connector_sdk import ConfigurationForm, Test, form_field
 
-from shared.errors import ConfigurationError, redacted
+from shared.errors import ConfigurationError, ConnectorError, redacted
 
 _REQUIRED = object()
 _UNUSABLE = "\0\r\n"
@@ -63,6 +64,20 @@ def setting(
     if default is _REQUIRED:
         return dataclasses.field(metadata=metadata, kw_only=True, repr=not secret)
     return dataclasses.field(default=default, metadata=metadata, kw_only=True, repr=not secret)
+
+
+def setup_test(check: Callable[[dict[str, str]], None]) -> Callable[[dict[str, str]], Any]:
+    """Makes a test of the setup form out of a function that raises ConnectorError for what is wrong."""
+
+    @functools.wraps(check)
+    def test(configuration: dict[str, str]) -> Any:
+        try:
+            check(configuration)
+        except ConnectorError as error:
+            return Test().failure(str(error))
+        return Test().success()
+
+    return test
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,9 @@ _SECRET_PARAMETER = re.compile(
 )
 
 
+_LONGEST_ADDRESS = 500  # characters that are shown
+
+
 class ConnectorError(Exception):
     """A sync that cannot go on, told in one sentence. Everything delivered before it is saved."""
 
@@ -62,21 +65,32 @@ def plainly() -> Iterator[None]:
 
 
 def redacted(address: str) -> str:
-    """An address that may be shown: without user information and the values of parameters that name secrets."""
+    """An address that may be shown: without user information and the values of parameters that name secrets.
+
+    A very long one is cut, but only between its parts: half of a secret would not be recognized as one.
+    """
     try:
-        parts = urlsplit(address)
+        shown = _without_secrets(address)
     except ValueError:
         return "an address that is none"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, _SECRET_PARAMETER.sub(r"\1***", parts.query), ""))
+    if len(shown) <= _LONGEST_ADDRESS:
+        return shown
+    last = max(shown.rfind(mark, 0, _LONGEST_ADDRESS) for mark in "/?&")
+    return shown[: last + 1] + "..."
 
 
 def holds_secret(address: str) -> bool:
     """Whether an address has a part that may be neither shown nor saved; one that cannot be read counts as such."""
     try:
-        return redacted(address) != urlunsplit((*urlsplit(address)[:4], ""))
+        return _without_secrets(address) != urlunsplit((*urlsplit(address)[:4], ""))
     except ValueError:
         return True
+
+
+def _without_secrets(address: str) -> str:
+    parts = urlsplit(address)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, _SECRET_PARAMETER.sub(r"\1***", parts.query), ""))
 
 
 def is_this_machine(host: str) -> bool:

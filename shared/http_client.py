@@ -10,6 +10,7 @@ Several threads may use a client at once.
 """
 
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,10 @@ from shared.http_messages import (
     Call,
     HttpAnswer,
     HttpError,
+    Links,
+    NoRecords,
     Transient,
+    is_whole,
     origin,
     retry_after,
     server_time,
@@ -53,6 +57,8 @@ _HINTS = {
 }
 _LONGEST_WAIT = 30.0
 _MOST_REDIRECTS = 5
+# What no address has; a backslash before the query is read as a part of the server's name by some and not by others.
+_NO_ADDRESS = re.compile(r"[\x00-\x1f\x7f]|^[^?#]*\\")
 # Headers of a call that may go to another origin; any other may be a credential.
 _HARMLESS_HEADERS = frozenset({"accept", "if-none-match", "if-modified-since"})
 _NO_RECORDS = {
@@ -92,9 +98,11 @@ class HttpClient:
                          1 MiB of a body has to arrive. A Retry-After beyond it raises TryLater
     backoff              seconds before the first retry at most; doubles with each, up to 30
     max_body_bytes       a body read whole that is larger is an error: it would not fit into a connector's memory
-    max_record_bytes     the same for one record of a body that is read in parts
+    max_record_bytes     the same for one record of a body that is read in parts, and for all that stands beside the
+                         records: characters of JSON, or the memory that so much text takes
     connections          how many stay open: as many as there are threads
     requests_per_second  at most; 0 is no limit, until the server says that it is asked too often
+    allow_plaintext      whether a login at http:// is right: others can read what is sent there
     metrics              counts there; its maker logs the summary. Without, the client logs one of its own when closed
     """
 
@@ -107,21 +115,23 @@ class HttpClient:
         attempts: int = 6,
         patience: float = 180.0,
         backoff: float = 1.0,
-        max_body_bytes: int = 16 * 1024 * 1024,
+        max_body_bytes: int = 4 * 1024 * 1024,
         max_record_bytes: int = 16 * 1024 * 1024,
         connections: int = 1,
         requests_per_second: float = 0.0,
+        allow_plaintext: bool = False,
         metrics: Metrics | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/") + "/"
+        self.allow_plaintext = allow_plaintext
         self.metrics = metrics or Metrics()
         self._logs_metrics = metrics is None
         self._auth = auth or NoAuthentication()
         self._timeout, self._attempts, self._patience, self._backoff = timeout, attempts, patience, backoff
         self._max_body_bytes, self._max_record_bytes = max_body_bytes, max_record_bytes
-        self._limit = RateLimit(requests_per_second)
         self._answered = False
         self._stopped = threading.Event()
+        self._limit = RateLimit(requests_per_second, self._stopped)
         self._clock_ahead = timedelta()
         self._session = Session(connections, patience)
 
@@ -138,7 +148,7 @@ class HttpClient:
             self.metrics.log_summary()
 
     def stop(self) -> None:
-        """Lets no thread wait any longer to try again: the sync fails for another reason."""
+        """Lets no thread wait any longer, to try again or for its turn: the sync fails for another reason."""
         self._stopped.set()
 
     def now(self) -> datetime:
@@ -148,6 +158,14 @@ class HttpClient:
     def strip(self, url: str) -> str:
         """An address without the credentials that the client puts into addresses: for one to be saved or shown."""
         return self._auth.strip(url)
+
+    def masked(self, text: str) -> str:
+        """Any text with *** in place of the client's secrets: for one to be shown."""
+        return self._auth.masked(text)
+
+    def address(self, url: str) -> str:
+        """The whole address of a path below the base address; a whole one as it is."""
+        return self._absolute(url if is_whole(url) else self.base_url + url.lstrip("/"), self.base_url)
 
     def get(
         self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
@@ -204,7 +222,7 @@ class HttpClient:
     def _attempt(self, call: Call, budget: Budget, authenticated: bool = True) -> Opened:
         """One try, with one new login when the credentials have expired."""
         budget.tries += 1
-        url = self._address(call)
+        url = self.address(call.url)
         if not authenticated:
             return self._follow(call, url, None, budget)
         auth = self._auth.current(self) if self._is_home(url) else NoAuthentication()
@@ -214,7 +232,12 @@ class HttpClient:
             renewed = self._auth.current(self, refused=auth) if error.status == 401 and self._is_home(url) else auth
             if renewed is auth:
                 raise
-        return self._follow(call, url, renewed, budget)
+        try:
+            return self._follow(call, url, renewed, budget)
+        except HttpError as error:
+            if error.status == 401:
+                self._auth.renewed_in_vain()
+            raise
 
     def _follow(self, call: Call, url: str, auth: AuthBase | None, budget: Budget) -> Opened:
         """Sends a call and follows redirects, giving the credentials to no other origin.
@@ -259,6 +282,8 @@ class HttpClient:
             request.headers = {name: it for name, it in request.headers.items() if name.lower() in _HARMLESS_HEADERS}
         if waited := self._limit.wait():
             self.metrics.waited(waited)
+            if self._stopped.is_set():
+                raise SourceError(f"{request.method} {redacted(request.url)} was not sent: the sync has failed before")
         asked_at, started = datetime.now(UTC), time.monotonic()
         try:
             with budget.spending():
@@ -296,7 +321,7 @@ class HttpClient:
 
     def _wait_or_give_up(self, failure: Transient, call: Call, budget: Budget) -> None:
         """Waits before the next try; raises SourceError if there is none, TryLater if the server asks for too much."""
-        url, left, asked = self._address(call), self._patience - budget.seconds, failure.retry_after or 0.0
+        url, left, asked = self.address(call.url), self._patience - budget.seconds, failure.retry_after or 0.0
         self.metrics.failed(self._endpoint(call))
         if asked and asked > left:
             raise TryLater(
@@ -370,7 +395,7 @@ class HttpClient:
             opened.beside = yield from json_stream.read(opened.chunks(), records, self._max_record_bytes)
         except json_stream.WrongShape as found:
             shown = shown_text(self._auth.masked_start(str(found)))
-            raise SourceError(f"{where} {_NO_RECORDS[records.shape]}{place}{shown}") from None
+            raise NoRecords(f"{where} {_NO_RECORDS[records.shape]}{place}{shown}") from None
         except json_stream.TooLarge as problem:
             raise SourceError(f"{where} cannot be read{place}: {problem}") from None
         except ValueError as problem:
@@ -378,25 +403,23 @@ class HttpClient:
 
     def _answer(self, opened: Opened, body: Any) -> HttpAnswer:
         response = opened.response
-        links = {name: self.strip(link["url"]) for name, link in response.links.items()}
         url = self.strip(response.url)
+        links = Links(response.headers.get("Link", ""), self.masked(redacted(url)), self.strip)
         return HttpAnswer(body, links, response.headers, url, opened.asked_at, response.status_code)
 
     # Addresses, and what may be shown
 
-    def _address(self, call: Call) -> str:
-        return self._absolute(call.url if "//" in call.url else call.url.lstrip("/"), self.base_url)
-
     def _absolute(self, url: str, base: str) -> str:
-        """A path below `base` as a whole address; a whole address as it is. Raises SourceError for one that is none."""
+        """An address relative to `base`, or a whole one, as a whole one; raises SourceError for one that is none."""
         try:
             address = urljoin(base, url)
-            parts = urlsplit(address)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            scheme, host, _ = origin(address)
+            usable = scheme in ("http", "https") and host
         except ValueError:
             usable = False
-        if not usable:
-            raise SourceError(f"{redacted(base)} leads to an address that cannot be asked: {redacted(url)}")
+        reason = " (it has a backslash or a control character)" if _NO_ADDRESS.search(url) else ""
+        if reason or not usable:
+            raise SourceError(f"{redacted(base)} leads to an address that cannot be asked: {redacted(url)}{reason}")
         return address
 
     def _is_home(self, url: str) -> bool:
@@ -404,7 +427,8 @@ class HttpClient:
         return origin(url) == origin(self.base_url)
 
     def _endpoint(self, call: Call) -> str:
-        return call.endpoint or self._auth.masked(urlsplit(call.url).path)
+        path = urlsplit(call.url).path if is_whole(call.url) else call.url.partition("?")[0]
+        return call.endpoint or self._auth.masked(path)
 
     def _shown(self, text: str) -> str:
         """The start of a body: masked before it is cut, as half a secret would not be recognized."""

@@ -1,16 +1,15 @@
 """What is asked of an API, what it answers, and in which ways it can fail."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import InvalidHeader
-from urllib3.util import Retry
 
 from shared.errors import SourceError
 
@@ -19,7 +18,12 @@ NOT_MODIFIED = 304
 
 _CONDITIONS = frozenset({"if-none-match", "if-modified-since"})
 _SHOWN_BODY = 200
-_ANY_WAIT = 10**9  # seconds; whether a wait is too long is decided by the client's patience, not cut short in parsing
+_LONGEST_WAIT = 1e9  # seconds; any number of digits is read, and the client's patience decides what is too long
+_YEARS = range(1970, 9001)  # further ones are no clock's, and calculating with them would overflow
+_WHOLE_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
+_LINK_TARGET = re.compile(r"[\s,]*<([^<>]*)>\s*")
+_LINK_PARAMETER = re.compile(r';\s*([^\s;,="<]*)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^;,"]*))?\s*')
+_NO_MORE_LINKS = re.compile(r"[\s,]*")
 _USER_INFORMATION = re.compile(r"(?<=//)[^/?#\s@]*@")
 
 
@@ -51,7 +55,8 @@ class HttpAnswer:
     """An answer of the server that says yes.
 
     body      the JSON document; None for 304
-    links     the addresses of the `Link` header by relation
+    links     the addresses of the `Link` header by relation, in any case; looking one up raises SourceError for a
+              header that cannot be read
     headers   looked up regardless of their case
     asked_at  when it was asked for, by the server's clock if it tells one
     """
@@ -73,6 +78,10 @@ class HttpError(SourceError):
         self.body = body
 
 
+class NoRecords(SourceError):
+    """An answer that says yes and is JSON, but holds no records where they should be."""
+
+
 class Transient(Exception):
     """A failure that may pass: why, and how long the server asks to wait (None: it does not say).
 
@@ -89,32 +98,113 @@ class Transient(Exception):
         self.status = status
 
 
-class TooSlow(OSError):
-    """An answer that arrives, but so slowly that it is given up."""
+class GivenUp(OSError):
+    """An answer that arrives, but so slowly, or with so much around its body, that it is given up."""
+
+
+class Links(Mapping[str, str]):
+    """The addresses of a `Link` header by relation.
+
+    The header is read when somebody looks for a relation, and only then can it be wrong: raises SourceError.
+
+    where  the page's address, as it may be shown
+    strip  takes credentials out of an address
+    """
+
+    def __init__(self, header: str, where: str, strip: Callable[[str], str]) -> None:
+        self._header, self._where, self._strip = header, where, strip
+
+    def __getitem__(self, relation: str) -> str:
+        return self._strip(self._targets[relation.lower()])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    @cached_property
+    def _targets(self) -> dict[str, str]:
+        try:
+            return parse_links(self._header)
+        except ValueError as problem:
+            raise SourceError(
+                f"{self._where} has a Link header that {problem}, so that nobody can tell what follows: "
+                'expected one like <https://host/items?page=2>; rel="next"'
+            ) from None
+
+
+def parse_links(header: str) -> dict[str, str]:
+    """The targets of a `Link` header (RFC 8288) by relation in lower case; the first one of each counts.
+
+    >>> parse_links('</items?a=1;2>; title="a, b"; rel="next last", </>; rel=FIRST')
+    {'next': '/items?a=1;2', 'last': '/items?a=1;2', 'first': '/'}
+
+    Raises ValueError for a header of another form.
+    """
+    targets: dict[str, str] = {}
+    at = 0
+    while not _NO_MORE_LINKS.fullmatch(header, at):
+        target = _LINK_TARGET.match(header, at)
+        if not target:
+            raise ValueError(f"is no link after {at:,} characters")
+        at = target.end()
+        relations: str | None = None
+        while parameter := _LINK_PARAMETER.match(header, at):
+            at = parameter.end()
+            if parameter[1].lower() == "rel" and relations is None:
+                relations = _unquoted(parameter[2] or "")
+        if header[at : at + 1] not in ("", ","):
+            raise ValueError(f"is no link after {at:,} characters")
+        for relation in (relations or "").lower().split():
+            targets.setdefault(relation, target[1].strip())
+    return targets
+
+
+def _unquoted(value: str) -> str:
+    """A parameter's value. Single quotes are none by the standard, but sent."""
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value.strip(" \t'")
+
+
+def is_whole(url: str) -> bool:
+    """Whether an address names a server, so that it is no path. "/items:search" and "/items?next=//x" are paths."""
+    return _WHOLE_ADDRESS.match(url) is not None
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of an address: credentials for one go to no other."""
-    parts = urlsplit(url)
+    """Scheme, host and port that a request to an address connects to: credentials for one go to no other.
+
+    It is read as `requests` reads it, as parsers differ over addresses such as http://one\\@two. Raises ValueError for
+    an address that cannot be asked.
+    """
+    request = requests.PreparedRequest()
+    request.prepare_url(url, None)
+    parts = urlsplit(request.url or "")
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def retry_after(response: requests.Response) -> float | None:
     """Seconds the server asks to wait, from either form of the header; None without one that can be read."""
-    header = response.headers.get("Retry-After")
-    try:
-        return Retry(retry_after_max=_ANY_WAIT).parse_retry_after(header) if header else None
-    except InvalidHeader:
-        return None
+    header = response.headers.get("Retry-After", "").strip()
+    if header.isascii() and header.isdigit():
+        return min(float(header), _LONGEST_WAIT)
+    moment = _moment(header)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else None
 
 
 def server_time(response: requests.Response, asked_at: datetime) -> datetime:
     """The server's clock when it was asked, from its Date header (whole seconds); ours where it sends none."""
+    answered = _moment(response.headers.get("Date", ""))
+    return answered - response.elapsed if answered else asked_at
+
+
+def _moment(text: str) -> datetime | None:
+    """The time in a header; None for what is no clock's."""
     try:
-        answered = parsedate_to_datetime(response.headers["Date"])
-    except (KeyError, ValueError):
-        return asked_at
-    return answered.replace(tzinfo=answered.tzinfo or UTC) - response.elapsed
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC) if moment.year in _YEARS else None
 
 
 def shown_json(body: Any) -> str:

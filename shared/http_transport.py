@@ -15,15 +15,16 @@ from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationParseError
 from urllib3.util import Retry
 
 from shared.errors import SourceError, redacted
-from shared.http_messages import TooSlow, Transient, innermost, root_cause
+from shared.http_messages import GivenUp, Transient, innermost, root_cause
 
 PART_BYTES = 1024 * 1024
 START_BYTES = 64 * 1024  # of a body that is read only for an error, or to use its connection again
 _CHUNK = 64 * 1024
+_MOST_AROUND = 1024 * 1024  # bytes of headers, and of what stands around a piece of a body, such as trailers
 _GZIP, _ZLIB, _BARE = 31, 15, -15  # what zlib calls the formats of compressed data
 
 
@@ -58,8 +59,10 @@ class Session(requests.Session):
             cause = innermost(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise SourceError(f"{redacted(request.url)} cannot be trusted: {root_cause(error)}") from error
-            raise Transient(root_cause(error), unanswered=not isinstance(cause, TooSlow)) from error
+            raise Transient(root_cause(error), unanswered=not isinstance(cause, GivenUp)) from error
         except (requests.exceptions.RequestException, LocationParseError, ValueError) as error:
+            if isinstance(innermost(error), InvalidHeader):
+                raise Transient("the answer states several lengths, so that nobody can tell where it ends") from None
             # The address or a header is none; the library's message may hold a credential.
             what = f"{redacted(request.url)} cannot be asked: a part of its address or of its headers is none"
             raise SourceError(f"{what} ({type(error).__name__})") from None
@@ -92,16 +95,28 @@ def _patient(connection: type, patience: float) -> type:
     class PatientResponse(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args: Any, **settings: Any) -> None:
             super().__init__(sock, *args, **settings)
-            self.fp: Any = io.BufferedReader(_PatientReader(self.fp.detach(), sock, patience))
+            self._reader = _PatientReader(self.fp.detach(), sock, patience)
+            self.fp: Any = io.BufferedReader(self._reader)
+
+        def begin(self) -> None:
+            self._reader.begin_step()
+            super().begin()
+
+        def read1(self, n: int = -1) -> bytes:
+            self._reader.begin_step()
+            return super().read1(n)
 
     return type(f"Patient{connection.__name__}", (connection,), {"response_class": PatientResponse})
 
 
 class _PatientReader(io.RawIOBase):
-    """Reads a socket, and raises TooSlow when less than PART_BYTES arrived in `patience` seconds of waiting.
+    """Reads a socket, and raises GivenUp when less than PART_BYTES arrived in `patience` seconds of waiting.
 
     The timeout of a socket is one of silence: a server that sends a byte now and then would be waited for for ever.
     Time that passes between the reads is not counted.
+
+    So is one that sends headers, trailers or interim answers without an end, however fast: a step that needs more
+    than _MOST_AROUND bytes is given up too.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, patience: float) -> None:
@@ -110,6 +125,11 @@ class _PatientReader(io.RawIOBase):
         self._silence = sock.gettimeout()
         self._left = patience
         self._arrived = 0
+        self._in_step = 0
+
+    def begin_step(self) -> None:
+        """All headers are read now, or one piece of a body of at most _CHUNK bytes."""
+        self._in_step = 0
 
     def readable(self) -> bool:
         return True
@@ -129,6 +149,9 @@ class _PatientReader(io.RawIOBase):
             if is_last:
                 self._sock.settimeout(self._silence)
             self._left -= time.monotonic() - started
+        self._in_step += count
+        if self._in_step > _MOST_AROUND:
+            raise GivenUp(f"the answer has more than {_MOST_AROUND:,} bytes of headers or trailers")
         self._arrived += count
         if self._arrived >= PART_BYTES:
             self._arrived, self._left = 0, self._patience
@@ -136,8 +159,8 @@ class _PatientReader(io.RawIOBase):
             raise self._too_slow()
         return count
 
-    def _too_slow(self) -> TooSlow:
-        return TooSlow(f"the answer was not complete after {self._patience:g} s")
+    def _too_slow(self) -> GivenUp:
+        return GivenUp(f"the answer was not complete after {self._patience:g} s")
 
     def close(self) -> None:
         self._raw.close()
@@ -180,7 +203,7 @@ class Body:
                 yield chunk
         except (HTTPError, OSError) as error:
             cause = innermost(error)
-            if isinstance(cause, TooSlow):
+            if isinstance(cause, GivenUp):
                 raise Transient(str(cause)) from error
             raise self._cut() from error
 

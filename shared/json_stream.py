@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from shared.values import exact_decoder, json_problem
 
@@ -29,6 +29,12 @@ _WHITE_SPACE = _BLANKS + "\n"
 _LONGEST_TOKEN = 16
 # A number that was cut may look like a shorter one: "1.5e-" like 1.5.
 _LONGEST_CUT = 2
+# What takes as much memory as so many characters of long text: an object, a list, and each further value.
+_WEIGHTS = {"{": 40, "[": 18, ",": 16}
+_HEAVIEST = 20  # no JSON weighs more than so many times its length
+
+
+Shape = Literal["list", "object", "map", "lines"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,12 @@ class RecordPath:
     """
 
     path: str = ""
-    shape: Literal["list", "object", "map", "lines"] = "list"
+    shape: Shape = "list"
     key: str = ""
 
     def __post_init__(self) -> None:
+        if self.shape not in get_args(Shape):
+            raise ValueError(f"records have no shape {self.shape!r}: there are {', '.join(get_args(Shape))}")
         if self.shape == "lines" and self.path:
             raise ValueError(f"lines have no path, and the path is {self.path!r}: leave it away")
         if (self.shape == "map") != bool(self.key):
@@ -66,7 +74,8 @@ def read(chunks: Iterable[bytes], where: RecordPath, max_record: int) -> Generat
     """Yields each record and the length of its JSON; returns the body without the value at the path.
 
     The value returned is None when the path is "": then there is nothing else. A chunk may end anywhere, within a
-    character too. Lengths and `max_record` are in characters.
+    character too. Lengths and `max_record` are in characters; a record of many small values, which takes far more
+    memory than text of its length, counts as the text that takes as much.
 
     Raises WrongShape, TooLarge, or another ValueError for a body that is no JSON or is cut.
     """
@@ -147,13 +156,14 @@ class _Text:
     def __init__(self, chunks: Iterable[bytes], max_record: int) -> None:
         self._chunks = iter(chunks)
         self._max_record = max_record
+        self._surely_fits = max_record // _HEAVIEST
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
         self._decode = exact_decoder().raw_decode
         self._text = ""
         self._at = 0  # where in `_text` the next value or mark is
         self._before = 0  # characters of the body before `_text`
         self._ended = False  # whether `_text` is all that is left
-        self._beside = 0  # characters of the values beside the records
+        self._beside = 0  # what the values beside the records weigh
 
     def peek(self, skipped: str = _WHITE_SPACE) -> str:
         """The next character that is not white space, without taking it; "" at the end of the body."""
@@ -208,7 +218,7 @@ class _Text:
     def records_before(self, separator: re.Pattern[str]) -> Records:
         """The objects with a separator behind them in the text at hand: what `record` gives, at half the cost."""
         self.peek()
-        text, at, decode, longest = self._text, self._at, self._decode, self._max_record
+        text, at, decode, longest = self._text, self._at, self._decode, self._surely_fits
         mark = ""  # what stands between records, mostly the same throughout a body
         while True:
             try:
@@ -229,8 +239,7 @@ class _Text:
     def rest(self, key: str) -> Any:
         """The value that is next, which stands beside the records and is kept till the end of the body."""
         self._beside += len(key)
-        value, size = self._value(self._beside)
-        self._beside += size
+        value, _size = self._value(is_beside=True)
         return value
 
     def end_line(self) -> None:
@@ -251,22 +260,28 @@ class _Text:
         self._at += 1
         return mark
 
-    def _value(self, beside: int = 0) -> tuple[Any, int]:
-        """The value that is next, and its length, which together with `beside` is bounded."""
+    def _value(self, is_beside: bool = False) -> tuple[Any, int]:
+        """The value that is next, and its length. What it weighs is bounded, with all others that are beside."""
         self.peek()
-        longest = self._max_record - beside
+        longest = self._max_record - (self._beside if is_beside else 0)
         while (decoded := self._decoded()) is None:
-            left = len(self._text) - self._at
-            if left > longest + _LONGEST_CUT:
-                raise TooLarge(self._bound(beside))
+            if self._weight(len(self._text)) > longest + _LONGEST_CUT:
+                raise TooLarge(self._bound(is_beside))
             # As much again, but for the bound: reading a value costs no more than a few times its length.
-            self._read_on(min(2 * left, longest + _LONGEST_CUT + 1))
+            self._read_on(min(2 * (len(self._text) - self._at), longest + _LONGEST_CUT + 1))
         value, end = decoded
-        size = end - self._at
-        if size > longest:
-            raise TooLarge(self._bound(beside))
+        size, weight = end - self._at, self._weight(end)
+        if weight > longest:
+            raise TooLarge(self._bound(is_beside))
+        if is_beside:
+            self._beside += weight
         self._at = end
         return value, size
+
+    def _weight(self, end: int) -> int:
+        """What the text up to there takes of memory once it is decoded, as a number of characters of long text."""
+        values = sum(weight * self._text.count(mark, self._at, end) for mark, weight in _WEIGHTS.items())
+        return max(end - self._at, values)
 
     def _decoded(self) -> tuple[Any, int] | None:
         """The value that is next and where it ends; None if more of the text may be needed to know."""
@@ -293,9 +308,12 @@ class _Text:
         total = f" of {self._before + len(self._text):,}: it may be cut off" if self._ended else ""
         return ValueError(f"is no JSON after character {position:,}{total}")
 
-    def _bound(self, beside: int) -> str:
-        what = "what stands beside the records" if beside else "a record"
-        return f"{what} is longer than {self._max_record:,} characters"
+    def _bound(self, is_beside: bool) -> str:
+        what = "what stands beside the records" if is_beside else "a record"
+        return (
+            f"{what} is longer than {self._max_record:,} characters of JSON, or takes as much memory in many small "
+            "values: have the server leave fields out, or give what is nested as lists of their own"
+        )
 
     def _read_on(self, length: int) -> None:
         """Drops what was taken, and reads until so many characters are there or the body ends."""

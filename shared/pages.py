@@ -86,7 +86,7 @@ def deliver(page: Page) -> None:
 
 def describe(table: str, primary_key: Iterable[str], record: Mapping[str, Any]) -> str:
     """A record in words that name it and hold nothing but its key: values may be personal."""
-    keys = ", ".join(f"{column}={record.get(column)!r}" for column in primary_key)
+    keys = ", ".join(f"{column}={record.get(column)!r:.200}" for column in primary_key)
     return f"table {table}, record {keys or 'without a key'}"
 
 

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import urljoin
 
 from shared import moments
@@ -50,8 +50,8 @@ class Answer:
     """What a page says of itself, once its records are read.
 
     records  how many they are
-    first    the first of them
-    last     the last of them
+    first    what the pagination looks at in the first of them, see `Pagination.mark`
+    last     and in the last
     print    tells two pages of other records apart
     body     the JSON body; its records may be gone
     links    the `Link` header by relation
@@ -68,16 +68,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
 
-    @classmethod
-    def of(cls, records: Sequence[Any], body: Any = None, **said: Any) -> Self:
-        """The answer that has these records."""
-        prints = Fingerprint()
-        prints.add(records)
-        first, last = (records[0], records[-1]) if records else (None, None)
-        return cls(len(records), body, first=first, last=last, print=prints.value(), **said)
 
-
-class Fingerprint:
+class PagePrint:
     """Tells two pages of other records apart; 16 bytes, whatever the page's size."""
 
     def __init__(self) -> None:
@@ -127,9 +119,29 @@ class Pagination:
         """
         raise NotImplementedError
 
+    def mark(self, record: Any) -> Any:
+        """What the pagination has to know of a page's first and last record."""
+        return None
+
     def stated_total(self, answer: Answer) -> int | None:
-        """The number of rows that the server says the whole list has."""
+        """The number of rows that the server says the list has, or the part of it that the page is of."""
         return _whole_number(at_path(answer.body, self.total)) if self.total else None
+
+    def rows_of_part(self, position: PagePosition, answer: Answer, rows: int) -> int:
+        """Of the list's `rows`, those of the part that the page at a position is of, this page's included."""
+        return rows
+
+    def ends_part(self, position: PagePosition, following: PagePosition) -> bool:
+        """Whether the page at a position is the last of its part of the list: then a stated total has to be reached."""
+        return following is None
+
+    def begins_part(self, position: PagePosition) -> bool:
+        """Whether another part of the list begins at a position, with a total of its own."""
+        return False
+
+    def is_strict(self) -> bool:
+        """Whether a total that is not reached fails the sync."""
+        return self.strict
 
     def places(self) -> set[str]:
         """Where it puts what it asks for."""
@@ -351,7 +363,7 @@ class Keyset(Pagination):
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
         if not answer.records:
             return None
-        value = at_path(answer.last, self.field)
+        value = answer.last
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise ValueError(f"has no text or whole number in {self.field} of its last record, to go on from")
         return self._inclusive(position, answer, value) if self.inclusive else value
@@ -359,7 +371,7 @@ class Keyset(Pagination):
     def _inclusive(self, position: PagePosition, answer: Answer, value: str | int) -> PagePosition:
         """`full` is the most records of a page so far: a server may cap pages at so many. One that has the same value
         throughout tells nothing, as it may be all there is."""
-        full, is_of_one_value = position["full"] if position else 0, at_path(answer.first, self.field) == value
+        full, is_of_one_value = position["full"] if position else 0, answer.first == value
         if position is None or value != position["after"]:
             return {"after": value, "full": full if is_of_one_value else max(full, answer.records)}
         if not is_of_one_value:
@@ -370,6 +382,9 @@ class Keyset(Pagination):
                 "reached; ask for larger pages, or page by a field that no two records share"
             )
         return None
+
+    def mark(self, record: Any) -> Any:
+        return at_path(record, self.field)
 
     def stretch(self, position: PagePosition) -> Hashable:
         return position["after"] if self.inclusive and position else None
@@ -415,6 +430,7 @@ class TimeWindows(Pagination):
             raise ValueError("the first pass over time windows needs a beginning: name first, first_reach or reach")
         if self.first:
             moments.parsed(self.first, self.format)
+        _check_inner(self, self.pages)
 
     def start(self, since: datetime | None, now: datetime) -> PagePosition:
         oldest = [now - timedelta(seconds=self.reach)] if self.reach else []
@@ -424,7 +440,9 @@ class TimeWindows(Pagination):
             oldest.append(moments.parsed(self.first, self.format))
         elif self.first_reach:
             oldest.append(now - timedelta(seconds=self.first_reach))
-        return self._window(max(oldest), now, self.window)
+        # A clock that was ahead once must not make a window that ends before it begins.
+        begin = min(max(oldest), now - timedelta(seconds=self.lookback))
+        return self._window(begin, now, self.window)
 
     def lost(self, since: datetime | None, now: datetime) -> timedelta:
         """The time between two passes that the server no longer looks back to."""
@@ -453,6 +471,24 @@ class TimeWindows(Pagination):
             return {**position, "at": following, "rows": rows}
         # After a window that was halved, the next one is twice as long again.
         return None if end >= until else self._window(end, until, min(self.window, (end - begin).total_seconds() * 2))
+
+    def mark(self, record: Any) -> Any:
+        return self.pages.mark(record)
+
+    def stated_total(self, answer: Answer) -> int | None:
+        return self.pages.stated_total(answer)
+
+    def rows_of_part(self, position: PagePosition, answer: Answer, rows: int) -> int:
+        return int(position["rows"]) + answer.records
+
+    def ends_part(self, position: PagePosition, following: PagePosition) -> bool:
+        return following is None or following["from"] != position["from"]  # else it goes on, or is halved
+
+    def begins_part(self, position: PagePosition) -> bool:
+        return position is not None and position["rows"] == 0 and position["at"] is None
+
+    def is_strict(self) -> bool:
+        return self.pages.strict
 
     def stretch(self, position: PagePosition) -> Hashable:
         return position["from"], position["to"], self.pages.stretch(position["at"])
@@ -493,22 +529,54 @@ class InTurn(Pagination):
             raise ValueError("a list of no endpoints has no first page: name paths")
         if any("{" in path for path in self.paths):
             raise ValueError("endpoints that are read in turn take nothing from a parent: name paths without braces")
+        _check_inner(self, self.pages)
 
     def request(self, position: PagePosition) -> PageRequest:
-        number, at = position or (0, None)
+        number, at, _ = position or _FIRST
         request = self.pages.request(at)
         return replace(request, url=request.url or self.paths[number])
 
     def next(self, position: PagePosition, answer: Answer, rows: int) -> PagePosition:
-        number, at = position or (0, None)
-        following = self.pages.next(at, answer, rows)
+        number, at, before = position or _FIRST
+        following = self.pages.next(at, answer, rows - before)
         if following is not None:
-            return [number, following]
-        return [number + 1, None] if number + 1 < len(self.paths) else None
+            return [number, following, before]
+        return [number + 1, None, rows] if number + 1 < len(self.paths) else None
+
+    def mark(self, record: Any) -> Any:
+        return self.pages.mark(record)
+
+    def stated_total(self, answer: Answer) -> int | None:
+        return self.pages.stated_total(answer)
+
+    def rows_of_part(self, position: PagePosition, answer: Answer, rows: int) -> int:
+        return rows - (position or _FIRST)[2]
+
+    def ends_part(self, position: PagePosition, following: PagePosition) -> bool:
+        return following is None or following[0] != (position or _FIRST)[0]
+
+    def begins_part(self, position: PagePosition) -> bool:
+        return position is not None and position[1] is None
+
+    def is_strict(self) -> bool:
+        return self.pages.strict
 
     def stretch(self, position: PagePosition) -> Hashable:
-        number, at = position or (0, None)
+        number, at, _ = position or _FIRST
         return number, self.pages.stretch(at)
+
+
+# Of endpoints in turn: the number of the endpoint, the position there, and the rows of those before it.
+_FIRST = (0, None, 0)
+
+
+def _check_inner(outer: Pagination, inner: Pagination) -> None:
+    if isinstance(inner, InTurn | TimeWindows):
+        raise ValueError(
+            f"pages of {type(outer).__name__} cannot be {type(inner).__name__}: windows or endpoints, not both"
+        )
+    if outer.total or outer.strict:
+        raise ValueError(f"total and strict of {type(outer).__name__} belong to its pages: declare them there")
 
 
 def _number(position: PagePosition, first: int) -> int:

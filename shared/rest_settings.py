@@ -54,5 +54,9 @@ class RestSettings(SettingsBase):
     def client(self, auth: Authentication | None) -> HttpClient:
         """A client of the API; use it in a `with` block."""
         return HttpClient(
-            self.base_url, auth=auth, connections=self.workers, requests_per_second=self.requests_per_second
+            self.base_url,
+            auth=auth,
+            connections=self.workers + 1,  # one for the list whose records the calls are made below
+            requests_per_second=self.requests_per_second,
+            allow_plaintext=self.allow_plaintext,
         )

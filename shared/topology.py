@@ -13,8 +13,8 @@ a server, and `check_tables` refuses what could not work before anything is read
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields, is_dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import KW_ONLY, MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared import moments
@@ -29,7 +29,8 @@ _PLACEHOLDER = re.compile(r"{(\w+)}")
 SINCE = "since"
 ERRORS = "_errors"
 ERRORS_KEY = ("table", "key")
-SHAPES = ("list", "object", "map", "lines")
+_HOW = frozenset({"at_once", "max_pages", "strict", "whole_after"})  # parts of a declaration that say not what is read
+RESERVED = (ERRORS, "_rounds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,13 @@ class Cursor:
         moment = self.moment(since)
         if isinstance(moment, int):
             return str(moment - int(self.lookback))
-        return moments.written(moment - timedelta(seconds=self.lookback), self.format)
+        earliest = datetime.min.replace(tzinfo=UTC) + timedelta(seconds=self.lookback)
+        return moments.written(max(moment, earliest) - timedelta(seconds=self.lookback), self.format)
+
+    def in_json(self, since: str) -> str | int:
+        """What a pass asks from as it stands in JSON: a number if the format is one."""
+        is_number = self.format == "number" or self.format.startswith("epoch")
+        return int(since) if since and is_number else since
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +105,8 @@ class Endpoint:
     json: Mapping[str, Any] | None = None
     problems: str = ""
 
-    @property
-    def where(self) -> RecordPath:
+    def record_path(self) -> RecordPath:
+        """Where the records are in an answer; raises ValueError for a declaration that cannot be."""
         return RecordPath(self.records, self.shape, self.key)  # type: ignore[arg-type]
 
 
@@ -228,12 +235,20 @@ def rows_of(table: Table, record: Record) -> Iterable[Record]:
     return found
 
 
-def filled(template: Any, values: Mapping[str, str]) -> Any:
-    """The template with {name} replaced in every text of it."""
+def filled(template: Any, values: Mapping[str, Any]) -> Any:
+    """The template with {name} replaced in every text of it.
+
+    A text that is nothing else becomes the value itself, a number for instance; where there is none (""), the member of
+    an object goes.
+    """
     if isinstance(template, str):
-        return _PLACEHOLDER.sub(lambda name: values.get(name[1], name[0]), template)
+        alone = _PLACEHOLDER.fullmatch(template)
+        if alone and alone[1] in values:
+            return values[alone[1]]
+        return _PLACEHOLDER.sub(lambda name: str(values.get(name[1], name[0])), template)
     if isinstance(template, Mapping):
-        return {key: filled(item, values) for key, item in template.items()}
+        members = {key: filled(item, values) for key, item in template.items()}
+        return {key: item for key, item in members.items() if item != "" or template[key] == ""}
     return [filled(item, values) for item in template] if isinstance(template, list) else template
 
 
@@ -272,9 +287,9 @@ def _without(table: Table, left_out: set[str]) -> Table | None:
     children = tuple(kept for child in table.children if (kept := _without(child, left_out)))
     after = tuple(kept for later in table.after if (kept := _without(later, left_out)))
     delivered = table.delivered and table.name not in left_out
-    return (
-        replace(table, children=children, after=after, delivered=delivered) if delivered or children or after else None
-    )
+    if not (delivered or children or after):
+        return None
+    return replace(table, children=children, after=after, delivered=delivered)
 
 
 def check_tables(tables: Sequence[Table]) -> Sequence[Table]:
@@ -316,7 +331,7 @@ def _column_problems(table: Table, parent: Table | None) -> Iterator[str]:
         if column not in table.columns or parent is None or name not in parent.columns:
             yield f"table {table.name} cannot take its column {column} from a parent's column {name}"
     for name in sorted(placeholders(table)):
-        if name == SINCE and table.cursor and table.cursor.start:
+        if name == SINCE and table.cursor and (table.cursor.start or not _needs_start(table)):
             continue
         if name == SINCE:
             yield f"table {table.name} asks from {{since}}: declare its cursor, with the start of a first pass"
@@ -333,23 +348,24 @@ def _reading_problems(table: Table, parents: tuple[Table, ...]) -> Iterator[str]
         yield f"table {name} is made of rows of a parent, and has none"
     if table.pagination is None:
         yield f"table {name} declares no pagination: SinglePage() if the endpoint answers with everything at once"
-    elif table.json is None and "body" in table.pagination.places():
-        yield f"table {name} asks for pages in what it posts, and posts nothing: declare json, which may be {{}}"
     elif isinstance(table.pagination, InTurn) and table.path != table.pagination.paths[0]:
         yield f"table {name} reads {table.pagination.paths[0]} first: declare it as its path"
-    if table.shape not in SHAPES:
-        yield f"table {name} has the shape {table.shape!r}: there are {', '.join(SHAPES)}"
-    if (table.shape == "map") != bool(table.key):
-        yield f"table {name}: a map, and nothing else, has a key: the field that takes what its records stand under"
+    if name in RESERVED:
+        yield f"table {name} has a name that is taken: {', '.join(RESERVED)} are"
+    yield from _endpoint_problems(name, table)
+    if table.changes:
+        yield from _endpoint_problems(f"{name}'s feed of changes", table.changes)
     if table.batch and (parent is None or table.inherit or table.batch.column not in parent.columns):
         yield f"table {name} asks for many parents at once: declare the parent's column, and nothing to inherit"
     if table.deletes and any(_asks_since(above) for above in family):
-        yield f"table {name} cannot tell what was deleted: its cursor, or a parent's, reads only what changed"
+        yield f"table {name} cannot tell what was deleted: it, or a parent, reads only what is new after a first pass"
     if table.deletes and table.tombstone:
         yield f"table {name} tells deletes by complete passes or by a tombstone: declare the one or the other"
     may_be_missing = any(above.tolerant or above.unchanged or above.absent for above in family[1:])
     if table.deletes and (may_be_missing or table.unchanged):
         yield f"table {name} cannot tell what was deleted where a list may be missing (tolerant, unchanged or absent)"
+    if (table.tolerant or table.absent) and parent and (table.cursor or isinstance(table.pagination, TimeWindows)):
+        yield f"table {name} reads only what is new, and would lose a list that is missing once (tolerant, absent)"
     if table.gone and parent is None:
         yield f"table {name} has no parent that could be gone: declare absent, for a list that may not be there"
     if table.tolerant and parent is None:
@@ -362,9 +378,25 @@ def _reading_problems(table: Table, parents: tuple[Table, ...]) -> Iterator[str]
         yield f"table {name} follows a feed of changes: declare the feed's TimeWindows"
 
 
+def _endpoint_problems(name: str, endpoint: Endpoint) -> Iterator[str]:
+    try:
+        endpoint.record_path()
+    except ValueError as problem:
+        yield f"table {name}: {problem}"
+    if endpoint.pagination and endpoint.json is None and "body" in endpoint.pagination.places():
+        yield f"table {name} asks for pages in what it posts, and posts nothing: declare json, which may be {{}}"
+
+
 def _asks_since(table: Table) -> bool:
-    """Whether the server is asked for changes only."""
-    return bool(table.cursor and table.cursor.parameter) or SINCE in placeholders(table)
+    """Whether the server is asked for a part of the list only, once it was read whole."""
+    by_cursor = bool(table.cursor and table.cursor.parameter) or SINCE in placeholders(table)
+    return by_cursor or isinstance(table.pagination, TimeWindows)
+
+
+def _needs_start(table: Table) -> bool:
+    """Whether {since} stands where it cannot be left out, in a path or within a text."""
+    texts = _texts([dict(table.params), table.json])
+    return f"{{{SINCE}}}" in table.path or any(f"{{{SINCE}}}" in text and text != f"{{{SINCE}}}" for text in texts)
 
 
 def schema(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -403,15 +435,17 @@ def fingerprint(base_url: str, table: Table) -> str:
 def _described(value: Any) -> Any:
     """A declaration as plain values that are the same in every process; parts left at their defaults do not count."""
     if is_dataclass(value) and not isinstance(value, type):
-        given = {part.name: getattr(value, part.name) for part in fields(value)}
-        told = {
-            name: _described(item) for name, item in given.items() if item not in (None, "", (), {}, 0, frozenset())
-        }
-        return type(value).__name__, tuple(told.items())
+        told = [part for part in fields(value) if part.name not in _HOW and not _is_default(value, part)]
+        return type(value).__name__, tuple((part.name, _described(getattr(value, part.name))) for part in told)
     if isinstance(value, Mapping):
         return tuple((key, _described(item)) for key, item in value.items())
     if isinstance(value, frozenset):
         return tuple(sorted(value))
     if isinstance(value, tuple | list):
         return tuple(map(_described, value))
-    return value.__qualname__ if callable(value) else value
+    return getattr(value, "__qualname__", type(value).__name__) if callable(value) else value
+
+
+def _is_default(declared: Any, part: "Field[Any]") -> bool:
+    default = part.default_factory() if part.default_factory is not MISSING else part.default
+    return bool(getattr(declared, part.name) == default)

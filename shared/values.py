@@ -315,14 +315,25 @@ def _binary(value: Any) -> bytes:
 
 
 def _json(value: Any) -> Any:
-    """The value with numbers that no float holds, and text, checked: the SDK encodes the rest itself."""
+    """The value with numbers that no float holds as text, and all text checked: the SDK encodes the rest itself.
+
+    It is the value itself where nothing has to change, and never changed in place: a copy would take as much memory.
+    """
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, str):
         return exact_text(value)
     if isinstance(value, dict):
-        return {exact_text(key): _json(item) for key, item in value.items()}
-    return [_json(item) for item in value] if isinstance(value, list) else value
+        changed = {}
+        for key, item in value.items():
+            exact_text(key)
+            if (exact := _json(item)) is not item:
+                changed[key] = exact
+        return {**value, **changed} if changed else value
+    if isinstance(value, list):
+        changes = {place: exact for place, item in enumerate(value) if (exact := _json(item)) is not item}
+        return [changes.get(place, item) for place, item in enumerate(value)] if changes else value
+    return value
 
 
 def _kind(value: Any) -> str:

@@ -7,7 +7,7 @@ the same. A stream is one root table with everything below it; its position in t
     {"declared": "a1b2…",                                     what must be unchanged for the rest to hold
      "since": {"departments": "2026-01-31T00:00:00Z"},        where the passes before left each table's cursor
      "complete": "…", "whole": "…",                           when the last pass began, and the last over everything
-     "round": 7,                                              in which the last pass was completed
+     "round": 7, "ended": "…",                                in which, and when, the last pass was completed
      "pass": {"kind": "whole", "at": 3, "rows": 40, "total": 95,   the next page of the pass under way, if one is
               "started": "…", "highest": {"departments": "…"}}}
 
@@ -15,11 +15,12 @@ A round is what one sync does when nothing stops it: all streams. What one that 
 again at once by the next, so that syncs which are stopped again and again reach the last stream too.
 """
 
+from collections import Counter
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fivetran_connector_sdk import Logging as log
 from fivetran_connector_sdk import Operations as op
@@ -29,8 +30,9 @@ from shared.checkpoints import Checkpoints
 from shared.errors import RecordError, SourceError, holds_secret
 from shared.fan_out import FanOut
 from shared.http_client import HttpClient, HttpError
+from shared.http_messages import NOT_MODIFIED, NoRecords
 from shared.list_reader import ListPart, ListReader
-from shared.outgoing import Outgoing
+from shared.outgoing import Outgoing, is_gone
 from shared.pages import Page, Position, Record, describe
 from shared.pagination import PagePosition, SinglePage, TimeWindows, at_path
 from shared.topology import SINCE, Changes, Endpoint, Table, filled, fingerprint, placeholders, rows_of
@@ -40,7 +42,12 @@ from shared.values import converter
 _POSITION_REFUSED = frozenset({400, 401, 403, 404, 410, 422, 500})
 # What concerns all calls, and no single list: never tolerated.
 _NOT_OF_ONE_CALL = frozenset({401, 429})
+# So many lists in a row that are not even answered are no failures of single lists.
+_MOST_UNANSWERED = 5
 _NOT_FOUND = 404
+_GONE = frozenset({404, 410})
+# So much JSON of a pass that is to show what was deleted is held back: a list that fails early deletes nothing.
+_HELD_BYTES = 2 * 1024 * 1024
 _REMEMBERED_CHANGES = 20_000
 _ROUNDS = "_rounds"  # the stream that says which round was the last to end
 _RECENT = timedelta(hours=1)
@@ -74,6 +81,12 @@ def read_pages(
         yield Page(_ROUNDS, (), position={"ended": number})
 
 
+def read_first_page(client: HttpClient, table: Table) -> None:
+    """Asks for the first page of a table, to see whether it can be read; raises SourceError if not."""
+    with FanOut(1, client.metrics) as calls:
+        next(_WholePass(client, calls, table, _Standing("")).reader().parts())
+
+
 @dataclass
 class _Standing:
     """Where a stream stands, as the state holds it."""
@@ -84,14 +97,15 @@ class _Standing:
     whole: str = ""
     etag: str = ""
     round: int = 0
+    ended: str = ""
+    before: dict[str, Any] = field(default_factory=dict)
     under_way: dict[str, Any] = field(default_factory=dict)
 
     def is_done_in(self, number: int, now: datetime) -> bool:
         """Whether the stream was completed in the round, a short while ago: if one stream fails every sync for days,
         the others have to go on all the same."""
-        completed = self.completed_at()
-        done = self.round == number and not self.under_way
-        return done and completed is not None and now - completed < _RECENT
+        done = self.round == number and self.ended and not self.under_way
+        return bool(done) and timedelta() <= now - datetime.fromisoformat(self.ended) < _RECENT
 
     def position(self) -> Position:
         parts = asdict(self)
@@ -111,8 +125,26 @@ def _standing(client: HttpClient, table: Table, checkpoints: Checkpoints) -> _St
     if position["declared"] != declared:
         op.warning(f"{table.name}: its declaration or the API's address has changed, so it is read whole again")
         return _Standing(declared)
-    under_way = position.pop("pass", {})
-    return _Standing(**position, under_way=under_way)
+    position["under_way"] = position.pop("pass", {})
+    known = {part.name: position[part.name] for part in fields(_Standing) if part.name in position}
+    return _checked(_Standing(**known), table)
+
+
+def _checked(standing: _Standing, table: Table) -> _Standing:
+    """The standing; raises SourceError for one that this walk cannot have written."""
+    under_way = standing.under_way
+    try:
+        moments = [standing.complete, standing.whole, standing.ended, *([under_way["started"]] if under_way else [])]
+        usable = all(datetime.fromisoformat(moment).tzinfo for moment in moments if moment)
+        usable = usable and all(isinstance(part, dict) for part in (standing.since, standing.before, under_way))
+        usable = (
+            usable and isinstance(standing.round, int) and (not under_way or {"kind", "at", "rows"} <= under_way.keys())
+        )
+    except (KeyError, TypeError, ValueError):
+        usable = False
+    if not usable:
+        raise SourceError(f"the saved state of {table.name} is damaged: reset the connection to sync everything again")
+    return standing
 
 
 def _stream(
@@ -129,21 +161,29 @@ def _stream(
         standing = _Standing(standing.declared, round=standing.round)
     elif kind == _ChangesPass.kind:
         standing = replace(standing, under_way={})
+    if whole:
+        standing = replace(standing, etag="")
     yield from _WholePass(client, calls, table, standing).pages()
 
 
 def _is_due(client: HttpClient, standing: _Standing, changes: Changes) -> bool:
     """Whether the list is to be read whole although a feed tells what changed."""
+    if not standing.whole:
+        return True
     age = client.now() - datetime.fromisoformat(standing.whole)
     return bool(changes.whole_after) and age > timedelta(seconds=changes.whole_after)
 
 
 @dataclass(frozen=True)
 class _Below:
-    """A list below a record: of which table, how it is read, and whether all of it counts as new."""
+    """A list below a record: of which table, how it is read, and whether all of it counts as new.
+
+    asked  what tells it from the other lists of its table
+    """
 
     table: Table
     reader: ListReader
+    asked: str
     parent: Mapping[str, Any]
     whole: bool
 
@@ -156,10 +196,23 @@ class _Pass:
     def __init__(self, client: HttpClient, calls: FanOut, root: Table, standing: _Standing) -> None:
         self._client, self._calls, self._root, self._standing = client, calls, root, standing
         under_way = standing.under_way
-        # What happens from here on is the next pass's.
-        self._started = datetime.fromisoformat(under_way["started"]) if under_way else client.now()
-        self._outgoing = Outgoing(root, standing.since, under_way.get("highest", {}), client.now)
+        self._started = datetime.fromisoformat(under_way["started"]) if under_way else self._now()
+        self._outgoing = Outgoing(
+            root,
+            standing.since,
+            standing.before,
+            under_way.get("highest", {}),
+            under_way.get("unsorted", ()),
+            client.now,
+        )
         self._names = {table.name: placeholders(table) - {SINCE} for table in root.family()}
+        self._asked: Counter[str] = Counter()
+        self._missing: Counter[str] = Counter()
+        self._unanswered = 0
+
+    def _now(self) -> datetime:
+        """What happens from here on is the next pass's: by our clock or the server's, whichever is behind."""
+        return min(datetime.now(UTC), self._client.now())
 
     def _parts(self, reader: Callable[[], ListReader]) -> Iterator[ListPart]:
         """The parts of the list that the pass goes along, from where it was interrupted; from its start, and said so,
@@ -172,11 +225,12 @@ class _Pass:
         parts = going_on.parts()
         try:
             first = next(parts)
-        except HttpError as error:
-            if not under_way or error.status not in _POSITION_REFUSED:
+        except (HttpError, NoRecords) as error:
+            if not under_way or (isinstance(error, HttpError) and error.status not in _POSITION_REFUSED):
                 raise
             op.warning(f"{name}: the server no longer accepts the saved position, the pass starts again: {error}")
             self._standing = replace(self._standing, under_way={})
+            self._started = self._now()
             yield from self._parts(reader)
             return
         yield self._dated(first)
@@ -193,7 +247,8 @@ class _Pass:
         return self._completed(part).position() if part.following is None else self._under_way(part)
 
     def _under_way(self, part: ListPart) -> Position | None:
-        if _holds_secret(part.following):
+        told = repr(part.following)
+        if _holds_secret(part.following) or told != self._client.masked(told):
             return None  # the state is not encrypted: an interrupted pass starts again instead
         under_way = {
             "kind": self.kind,
@@ -202,15 +257,23 @@ class _Pass:
             "total": part.total,
             "started": self._started.isoformat(),
             "highest": dict(self._outgoing.highest),
+            "unsorted": sorted(self._outgoing.unsorted),
         }
         return replace(self._standing, under_way=under_way).position()
 
     def _completed(self, part: ListPart) -> _Standing:
-        since, complete = self._outgoing.reached(self._started), self._started.isoformat()
-        return replace(self._standing, since=since, complete=complete, under_way={})
+        return replace(
+            self._standing,
+            since=self._outgoing.reached(self._started),
+            before=self._outgoing.numbers(),
+            complete=self._started.isoformat(),
+            ended=self._client.now().isoformat(),
+            under_way={},
+        )
 
     def _below(self, parent: Table, records: Sequence[Record], where: str, may_be_new: bool) -> Iterator[Page]:
         """What lies below the records, depth first; whole below a record that may be new."""
+        self._outgoing.tell_what_stays(parent, records)
         for table in parent.children:
             if table.rows is not None:
                 yield from self._embedded(table, parent, records, where)
@@ -226,6 +289,7 @@ class _Pass:
 
     def _side_by_side(self, lists: Iterator[_Below], most: int) -> Iterator[Page]:
         for below, opened in self._calls.in_order(lists, lambda below: below.reader.open(), most):
+            self._asked[below.table.name] += 1
             for part in self._tolerated(below, opened):
                 taken = _taken(below.table, below.parent)
                 children = [{**child, **taken} for child in part.records] if taken else part.records
@@ -236,6 +300,9 @@ class _Pass:
     def _embedded(self, table: Table, parent: Table, records: Sequence[Record], where: str) -> Iterator[Page]:
         """What lies in the records themselves, made while it is sent if nothing lies below it: it may be much."""
         for record in records:
+            if is_gone(parent, record):
+                yield from self._outgoing.deletes(table, _rows_in(record, table, parent), where)
+                continue
             if not table.children:
                 yield from self._outgoing.pages(table, _rows_in(record, table, parent), where, whole=True)
                 continue
@@ -250,8 +317,18 @@ class _Pass:
         for record in records if single else ():
             whole = may_be_new or self._outgoing.has_changed(parent, record)
             for table in single:
-                values = {name: _text_of(name, table, parent, record) for name in self._names[table.name]}
-                yield _Below(table, self._reader(table, values, {}, whole), record, whole)
+                if is_gone(parent, record) and not table.tombstone:
+                    continue
+                try:
+                    values = {name: _text_of(name, table, parent, record) for name in self._names[table.name]}
+                except RecordError as error:
+                    if not table.tolerant:
+                        raise
+                    self._outgoing.failed(table, describe(parent.name, parent.primary_key, record), table.path, error)
+                    continue
+                reader = self._reader(table, values, {}, whole)
+                in_params = {name: text for name, text in values.items() if f"{{{name}}}" not in table.path}
+                yield _Below(table, reader, _asked(reader.path, in_params), record, whole)
         for table in tables:
             if table.batch:
                 yield from self._batches(table, parent, records, may_be_new)
@@ -260,11 +337,19 @@ class _Pass:
         """One call for many parents."""
         batch = table.batch
         assert batch
+        records = [record for record in records if table.tombstone or not is_gone(parent, record)]
         for start in range(0, len(records), batch.size):
             some = records[start : start + batch.size]
             whole = may_be_new or any(self._outgoing.has_changed(parent, record) for record in some)
-            keys = batch.separator.join(_text_of(batch.column, table, parent, record) for record in some)
-            yield _Below(table, self._reader(table, {}, {batch.parameter: keys}, whole), {}, whole)
+            texts = [_text_of(batch.column, table, parent, record) for record in some]
+            if mixed := next((text for text in texts if batch.separator in text), None):
+                raise RecordError(
+                    f"table {parent.name} has {mixed!r} in {batch.column}, which holds the separator of {table.name}'s "
+                    "batch: choose another one, or ask without a batch"
+                )
+            params = {batch.parameter: batch.separator.join(texts)}
+            reader = self._reader(table, {}, params, whole)
+            yield _Below(table, reader, _asked(reader.path, params), {}, whole)
 
     def _reader(self, table: Table, values: Mapping[str, str], params: Mapping[str, str], whole: bool) -> ListReader:
         """How a table's list is read: from its cursor on, or the `whole` of it."""
@@ -276,15 +361,15 @@ class _Pass:
         values = {**values, SINCE: since}
         before = None if whole else self._standing.completed_at()
         if isinstance(pagination, TimeWindows) and (lost := pagination.lost(before, self._started)):
-            op.warning(
-                f"{table.name}: the server keeps no more than the last days, and {lost} before that were not read"
-            )
+            days = pagination.reach / 86_400
+            op.warning(f"{table.name}: the server keeps {days:.1f} days, and {lost} before these were not read")
         return ListReader(
             self._client,
             table,
             table.name,
             filled(table.path, {name: quote(value, safe="") for name, value in values.items()}),
             values=values,
+            in_json={SINCE: cursor.in_json(since)} if cursor else {},
             params=params,
             keys=table.primary_key,
             prepare=table.prepare,
@@ -293,30 +378,69 @@ class _Pass:
 
     def _tolerated(self, below: _Below, opened: Callable[[], None]) -> Iterator[ListPart]:
         """The parts of a list below a record; none if it is off, its parent gone, or if it fails and may."""
+        table, has_begun = below.table, False
         try:
             opened()
-            yield from below.reader.parts()
-        except HttpError as error:
-            if error.status in below.table.absent | below.table.gone:
-                log.debug(f"{below.table.name}: nothing is read below one record: {error}")
-            elif below.table.tolerant and error.status not in _NOT_OF_ONE_CALL:
-                self._outgoing.failed(below.table, below.parent, below.reader.path, error)
-            else:
+            for part in below.reader.parts():
+                has_begun = True
+                yield part
+            self._unanswered = 0
+        except SourceError as error:
+            status = error.status if isinstance(error, HttpError) else 0
+            if status in table.absent | table.gone and not has_begun:
+                self._missing[table.name] += 1
+                return
+            self._unanswered = 0 if status or isinstance(error, NoRecords) else self._unanswered + 1
+            if not table.tolerant or status in _NOT_OF_ONE_CALL or self._unanswered > _MOST_UNANSWERED:
                 raise
+            self._outgoing.failed(table, below.asked, below.reader.path, error)
+
+    def _tell_missing(self) -> None:
+        """Says how many lists were not there. If none of them was, then not for what happened to their parents."""
+        for table in self._root.family():
+            missing, asked = self._missing[table.name], self._asked[table.name]
+            if table.deletes and missing == asked > 1:
+                raise SourceError(f"{table.name}: none of its {asked:,} lists is there: check its path {table.path}")
+            if missing:
+                log.info(f"{table.name}: {missing:,} of {asked:,} lists below a record were not there")
 
 
 class _WholePass(_Pass):
     """Reads all that the lists have, or with cursors all that changed."""
 
     kind = "whole"
+    _reading: ListReader | None = None
 
     def pages(self) -> Iterator[Page]:
         """Every page of the root table, each followed by what lies below it, and then by the move of the state."""
+        pages = self._all_pages()
+        shows_deletes = any(table.deletes and table.delivered for table in self._root.family())
+        yield from self._held_back(pages) if shows_deletes else pages
+
+    def _held_back(self, pages: Iterator[Page]) -> Iterator[Page]:
+        """The pages, the first of them only when there are more than a little, or all: what fails before deletes
+        nothing. Then all rows count as deleted until they come again."""
+        held, size = [], 0
+        for page in pages:
+            held.append(page)
+            size += page.size
+            if size > _HELD_BYTES:
+                break
+        if held and not self._standing.under_way and not self._has_problems():
+            yield from self._outgoing.truncates()
+        held.reverse()
+        while held:
+            yield held.pop()
+        yield from pages
+
+    def _has_problems(self) -> bool:
+        """Whether the list says that it may be partial: then nothing is deleted."""
+        return self._reading is not None and self._reading.has_problems
+
+    def _all_pages(self) -> Iterator[Page]:
         root, has_begun = self._root, False
         try:
-            for part in self._parts(self._root_reader):
-                if not has_begun and not self._standing.under_way:
-                    yield from self._outgoing.truncates()
+            for part in self._parts(self.reader):
                 has_begun = True
                 yield from self._with_all_below(part)
         except HttpError as error:
@@ -328,7 +452,9 @@ class _WholePass(_Pass):
         """The pages of a part, those of what lies below it, and the move of the state with the last of them."""
         root = self._root
         pages = list(self._outgoing.pages(root, part.records, part.where, whole=False))
-        is_end = part.is_last and part.following is None
+        if pages:
+            pages[0].size = part.size
+        is_end = part.is_last and part.following is None and part.answer is not None and part.answer.status == 200
         if root.children or (root.after and is_end):
             yield from pages
             yield from self._below(root, part.records, part.where, may_be_new=False)
@@ -337,20 +463,23 @@ class _WholePass(_Pass):
             done = {"rows": part.rows, "started": self._started}
             yield from self._below(root.whole_pass(), [done], part.where, may_be_new=True)
         if part.is_last:
+            if part.following is None:
+                self._tell_missing()
             pages = pages or [Page(root.name, ())]
             pages[-1].position, pages[-1].expected = self._past(part), part.total or 0
         yield from pages
 
-    def _root_reader(self) -> ListReader:
-        reader = self._reader(self._root, {}, {}, whole=False)
+    def reader(self) -> ListReader:
+        """How the root's list is read from its beginning."""
+        reader = self._reading = self._reader(self._root, {}, {}, whole=False)
         if self._standing.etag and not self._standing.under_way:
             reader.headers = {"If-None-Match": self._standing.etag}
         return reader
 
     def _completed(self, part: ListPart) -> _Standing:
         standing = replace(super()._completed(part), whole=self._started.isoformat())
-        if self._root.unchanged and part.answer:
-            standing.etag = part.answer.headers.get("ETag", standing.etag)
+        if self._root.unchanged and part.answer and part.answer.status != NOT_MODIFIED:
+            standing.etag = part.answer.headers.get("ETag", "")
         return standing
 
 
@@ -373,7 +502,7 @@ class _ChangesPass(_Pass):
         try:
             for part in self._parts(self._feed):
                 has_begun = True
-                self.whole_is_needed = any(map(self._changes.is_beyond, part.records))
+                self.whole_is_needed = any(self._is_beyond(entry, part.where) for entry in part.records)
                 if not self.whole_is_needed:
                     yield from self._as_they_are_now(part)
                 if self.whole_is_needed:
@@ -403,9 +532,10 @@ class _ChangesPass(_Pass):
                 opened()
                 found = list(reader.parts())
             except HttpError as error:
-                if error.status != _NOT_FOUND:
+                if error.status not in _GONE:
                     raise
-                yield Page(self._root.name, (), deletes=[{self._key: self._exact_key(key)}])
+                if self._root.delivered:
+                    yield Page(self._root.name, (), deletes=[{self._key: key}])
                 # What was below it is known to the destination alone.
                 self.whole_is_needed = self.whole_is_needed or bool(self._root.children)
                 continue
@@ -413,18 +543,34 @@ class _ChangesPass(_Pass):
                 yield from self._outgoing.pages(self._root, record.records, record.where, whole=True)
                 yield from self._below(self._root, record.records, record.where, may_be_new=True)
 
-    def _key_of(self, entry: Record, where: str) -> str | int:
-        key = at_path(entry, self._changes.entry_key)
-        if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
-            raise SourceError(f"{where} has a change of table {self._root.name} without {self._changes.entry_key}")
-        return key
+    def _is_beyond(self, entry: Record, where: str) -> bool:
+        try:
+            return self._changes.is_beyond(entry)
+        except (LookupError, TypeError, ValueError, AttributeError) as problem:
+            told = f"{where} has a change of table {self._root.name} that its is_beyond() cannot take: {problem!r}"
+            raise SourceError(told) from problem
 
-    def _was_read(self, key: str | int) -> bool:
+    def _key_of(self, entry: Record, where: str) -> Any:
+        """The key of the record that an entry names, as the table holds it; raises SourceError where there is none."""
+        key = at_path(entry, self._changes.entry_key)
+        try:
+            if key is None or key == "":
+                raise ValueError("names no record")
+            if isinstance(key, str) and self._root.columns[self._key] in ("SHORT", "INT", "LONG"):
+                key = int(key)
+            return self._exact_key(key)
+        except ValueError as problem:
+            told = (
+                f"{where} has a change of table {self._root.name} at {self._changes.entry_key} that cannot be looked up"
+            )
+            raise SourceError(f"{told}: {problem}") from problem
+
+    def _was_read(self, key: Any) -> bool:
         was_read = key in self._known
         self._known.get(key, lambda _: True)
         return was_read
 
-    def _record(self, key: str | int) -> ListReader:
+    def _record(self, key: Any) -> ListReader:
         feed = self._changes
         single = Endpoint(records=feed.record_at, shape="object", pagination=SinglePage(), params=feed.record_params)
         path = filled(feed.record, {"id": quote(str(key), safe="")})
@@ -436,7 +582,7 @@ def _rows_in(record: Record, table: Table, parent: Table) -> Iterator[Record]:
     try:
         for row in rows_of(table, record):
             yield {**row, **_taken(table, record)}
-    except (KeyError, TypeError, ValueError) as problem:
+    except (LookupError, TypeError, ValueError, AttributeError) as problem:
         described = describe(parent.name, parent.primary_key, record)
         told = problem if isinstance(problem, ValueError) else repr(problem)
         raise RecordError(f"{described}: {told}") from problem
@@ -449,17 +595,25 @@ def _taken(table: Table, parent: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text_of(name: str, table: Table, parent: Table, record: Record) -> str:
     """A parent's column as it stands in a request; raises RecordError where the record has nothing that can."""
-    text = str(record.get(name) if record.get(name) is not None else "")
+    value = record.get(name)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = "" if value is None or isinstance(value, dict | list) else str(value)
     if text in ("", ".", ".."):
-        keys = ", ".join(f"{column}={record.get(column)!r}" for column in parent.primary_key)
-        raise RecordError(f"table {parent.name}, record {keys}: {name} is {text!r}, which {table.path} cannot take")
+        told = f"{name} is {record.get(name)!r}, which {table.path} cannot take"
+        raise RecordError(f"{describe(parent.name, parent.primary_key, record)}: {told}")
     return text
+
+
+def _asked(path: str, values: Mapping[str, str]) -> str:
+    """A list in one line that tells it from the others of its table."""
+    return f"{path}?{urlencode(values)}" if values else path
 
 
 def _holds_secret(position: PagePosition) -> bool:
     """Whether a position has an address with a part that may not be saved."""
-    texts = position.values() if isinstance(position, dict) else [position]
-    return any(
-        _holds_secret(text) if isinstance(text, dict) else isinstance(text, str) and holds_secret(text)
-        for text in texts
-    )
+    if isinstance(position, dict | list):
+        return any(map(_holds_secret, position.values() if isinstance(position, dict) else position))
+    return isinstance(position, str) and holds_secret(position)

@@ -4,7 +4,29 @@ import argparse
 import re
 import shutil
 
-from tests.loading import CONNECTORS, NAMES
+from tests import readmes
+from tests.loading import CONNECTORS, NAMES, load_spec
+
+# What its author has to say, with what `make readme` keeps up to date.
+README = """# {name}
+
+What it delivers, and from where.
+
+    fivetran debug connectors/{name}
+
+## Settings
+
+{settings}
+
+## Tables
+
+| table | key | what a later sync delivers |
+|---|---|---|
+
+## What it does not do
+
+How its parts are declared is in the [README of {source}](../{source}/README.md).
+"""
 
 
 def main() -> None:
@@ -20,10 +42,9 @@ def main() -> None:
     # What `fivetran debug` left there belongs to the other connector.
     left_out = shutil.ignore_patterns("files", "crash-reports", "__pycache__", ".*", "*.zip")
     shutil.copytree(CONNECTORS / source, CONNECTORS / name, symlinks=True, ignore=left_out)
-    readme = CONNECTORS / name / "README.md"
-    readme.write_text(
-        re.sub("^# .*", f"# {name}", readme.read_text().replace(f"connectors/{source}", f"connectors/{name}"), count=1)
-    )
+    settings = load_spec(source).Settings.markdown_table()
+    readme = README.format(name=name, source=source, settings=f"{readmes.BEGIN}{settings}{readmes.END}")
+    (CONNECTORS / name / "README.md").write_text(readme)
     print(
         f"connectors/{name} is a copy of connectors/{source}: declare its settings and tables in service_spec.py next"
     )

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from fivetran_connector_sdk import ConfigurationForm, Connector, Test
+from fivetran_connector_sdk import ConfigurationForm, Connector
 
 from csv_file import CsvFile
 from listing import list_files
 from reading import read_pages
 from service_spec import FILE, LINE, Settings
 from shared.checkpoints import Checkpoints
-from shared.errors import ConnectorError, plainly, reported
+from shared.configuration import setup_test
+from shared.errors import SourceError, plainly, reported
 from shared.pages import deliver, log_progress
 
 
@@ -37,17 +38,15 @@ def configuration_form() -> ConfigurationForm:
     return Settings.form(tests={"Find files and read a header": files_test})
 
 
-def files_test(configuration: dict[str, str]) -> Any:
+@setup_test
+def files_test(configuration: dict[str, str]) -> None:
     """Whether the folder has files that the pattern names, and the first can be read."""
-    try:
-        settings = Settings.parse(configuration)
-        files = list_files(settings)
-        if not files:
-            return Test().failure(f"no file in {settings.folder} matches {settings.pattern}")
-        with CsvFile(files[0].path, files[0].name, settings.separator):
-            return Test().success()
-    except ConnectorError as error:
-        return Test().failure(str(error))
+    settings = Settings.parse(configuration)
+    files = list_files(settings)
+    if not files:
+        raise SourceError(f"no file in {settings.folder} matches {settings.pattern}")
+    with CsvFile(files[0].path, files[0].name, settings.separator):
+        pass
 
 
 connector = Connector(update=update, schema=schema, configuration_form=configuration_form)

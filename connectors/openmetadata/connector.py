@@ -1,14 +1,15 @@
-"""Syncs a metadata catalogue from OpenMetadata's REST API: one page in memory, one read ahead."""
+"""Syncs a metadata catalogue from OpenMetadata's REST API: one page in memory, two read ahead."""
 
 from typing import Any
 
-from fivetran_connector_sdk import ConfigurationForm, Connector, Test
+from fivetran_connector_sdk import ConfigurationForm, Connector
 
 from reading import read_pages, server_version
 from service_spec import Settings, authentication, tables
 from shared import topology
 from shared.checkpoints import Checkpoints
-from shared.errors import ConnectorError, plainly, reported
+from shared.configuration import setup_test
+from shared.errors import plainly, reported
 from shared.naming import warn_of_names_alike
 from shared.pages import deliver, log_progress, prefetch
 
@@ -27,7 +28,7 @@ def update(configuration: dict[str, str], state: dict[str, Any]) -> None:
     with (
         settings.client(authentication(settings)) as client,
         Checkpoints(state) as checkpoints,
-        prefetch(read_pages(client, chosen, checkpoints, settings.workers)) as pages,
+        prefetch(read_pages(client, chosen, checkpoints, settings.workers), ahead=2) as pages,
     ):
         for page in log_progress(pages):
             deliver(page)  # op.upsert for every record, before the next page is asked for
@@ -38,28 +39,20 @@ def configuration_form() -> ConfigurationForm:
     return Settings.form(tests={"Find the server": server_test, "Read with the token": token_test})
 
 
-def server_test(configuration: dict[str, str]) -> Any:
+@setup_test
+def server_test(configuration: dict[str, str]) -> None:
     """Whether an OpenMetadata server answers at the address."""
-    try:
-        settings = Settings.parse(configuration)
-        with settings.client(authentication(settings)) as client:
-            server_version(client)
-    except ConnectorError as error:
-        return Test().failure(str(error))
-    return Test().success()
+    settings = Settings.parse(configuration)
+    with settings.client(authentication(settings)) as client:
+        server_version(client)
 
 
-def token_test(configuration: dict[str, str]) -> Any:
+@setup_test
+def token_test(configuration: dict[str, str]) -> None:
     """Whether the token opens the first list."""
-    try:
-        settings = Settings.parse(configuration)
-        chosen = settings.chosen(tables(settings))
-        with settings.client(authentication(settings)) as client:
-            for table in chosen[:1]:
-                client.get(table.path, params={"limit": "1"})
-    except ConnectorError as error:
-        return Test().failure(str(error))
-    return Test().success()
+    settings = Settings.parse(configuration)
+    with settings.client(authentication(settings)) as client:
+        client.get(settings.chosen(tables(settings))[0].path, params={"limit": "1"})
 
 
 connector = Connector(update=update, schema=schema, configuration_form=configuration_form)

@@ -42,8 +42,9 @@ class Deletions:
      "totals": {"tables": 40},     how many there were then
      "checking": {"timestamp": …, "totals": {…}}}   the same, as of the first of the syncs since, none of which ended
 
-    tables  the names of the lists that this sync reads
-    now     the server's clock
+    tables   the names of the lists that this sync reads
+    now      the server's clock
+    missing  collections that the server does not have, as older ones lack some
     """
 
     def __init__(self, client: HttpClient, checkpoints: Checkpoints, tables: Iterable[str], now: datetime) -> None:
@@ -53,7 +54,9 @@ class Deletions:
         self._passes = {entity.table: checkpoints.position(entity.table) or {} for entity in self._entities}
         nothing: Position = {"timestamp": 0, "totals": {}}
         self._position = checkpoints.position(STREAM, needs=nothing) or nothing
-        self._totals = {entity.table: self._total(entity) for entity in self._entities}
+        totals = {entity.table: self._total(entity) for entity in self._entities}
+        self.missing = frozenset(entity.collection for entity in self._entities if totals[entity.table] is None)
+        self._totals = {table: total or 0 for table, total in totals.items()}
         checking = {"timestamp": int(written(now - _CLOCK_GRAIN, _MS)), "totals": self._totals}
         self._checking: Position = self._position.get("checking") or checking
 
@@ -115,15 +118,15 @@ class Deletions:
         began = self._passes[entity.table].get(which)
         return began is None or datetime.fromisoformat(began) >= parsed(timestamp, _MS)
 
-    def _total(self, entity: Entity) -> int:
-        """How many a list has, those marked as deleted too; 0 if the server has no such list."""
+    def _total(self, entity: Entity) -> int | None:
+        """How many a list has, those marked as deleted too; None if the server has no such list."""
         params = {"limit": "0", **({"include": "all"} if entity.has_include else {})}
         try:
             body = self._client.get(f"/v1/{entity.collection}", params=params).body
         except HttpError as error:
             if error.status != _NOT_FOUND:
                 raise
-            return 0
+            return None
         total = at_path(body, "paging.total")
         if not isinstance(total, int):
             raise SourceError(f"/v1/{entity.collection} does not say how many it has at paging.total")

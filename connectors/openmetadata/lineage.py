@@ -3,8 +3,8 @@
 For each asset, only what leads away from it is asked for, one step: so each edge is met once.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from entities import ENTITIES, MOMENT, columns
@@ -47,6 +47,15 @@ def lineage_table(pages: Token, page_size: int) -> Table:
             ),
         ),
     )
+
+
+def of_existing_assets(table: Table, missing: Container[str]) -> Table:
+    """The table; the one of all assets without collections that the server does not have."""
+    pages = table.pagination
+    if not isinstance(pages, InTurn):
+        return table
+    paths = tuple(path for path in pages.paths if path.removeprefix("/v1/") not in missing)
+    return replace(table, path=paths[0], pagination=replace(pages, paths=paths)) if paths else table
 
 
 def _edges_table() -> Table:

@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from fivetran_connector_sdk import Logging as log
 
 from deletions import Deletions
+from lineage import of_existing_assets
 from shared import walk
 from shared.checkpoints import Checkpoints
 from shared.errors import SourceError
@@ -21,6 +22,7 @@ def read_pages(
     deletions = Deletions(client, checkpoints, [table.name for table in tables], client.now())
     yield deletions.begun()
     whole = deletions.lists_to_read_whole()
+    tables = [of_existing_assets(table, deletions.missing) for table in tables]
     yield from walk.read_pages(client, tables, checkpoints, workers=workers, whole=whole)
     yield deletions.completed()
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import psycopg2
 from fivetran_connector_sdk import Logging as log
-from fivetran_connector_sdk import Test
 from psycopg2 import sql
 
 import slot
 from catalog import catalog_of
 from service_spec import Settings
 from session import Session, reason, told
-from shared.errors import ConnectorError, SourceError
+from shared.configuration import setup_test
+from shared.errors import SourceError
 from tables import Catalog, Mode, Table
 
 Check = Callable[[Session, Settings], None]
@@ -161,14 +161,11 @@ def _pattern(name: str) -> str:
 def _tried(check: Check) -> Callable[[dict[str, str]], Any]:
     """The check as the setup form calls it."""
 
-    def test(configuration: dict[str, str]) -> Any:
-        try:
-            settings = Settings.parse(configuration)
-            with Session(settings) as session, told(f"database {settings.database} could not be asked"):
-                check(session, settings)
-        except ConnectorError as error:
-            return Test().failure(str(error))
-        return Test().success()
+    @setup_test
+    def test(configuration: dict[str, str]) -> None:
+        settings = Settings.parse(configuration)
+        with Session(settings) as session, told(f"database {settings.database} could not be asked"):
+            check(session, settings)
 
     test.__name__ = check.__name__
     return test

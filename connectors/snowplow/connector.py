@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from fivetran_connector_sdk import ConfigurationForm, Connector, Test
+from fivetran_connector_sdk import ConfigurationForm, Connector
 
 from service_spec import Settings, authentication, tables
 from shared import topology, walk
 from shared.checkpoints import Checkpoints
-from shared.errors import ConnectorError, plainly, reported
+from shared.configuration import setup_test
+from shared.errors import plainly, reported
 from shared.naming import warn_of_names_alike
 from shared.pages import deliver, log_progress, prefetch
 
@@ -34,16 +35,12 @@ def configuration_form() -> ConfigurationForm:
     return Settings.form(tests={"Read the first page": first_page_test})
 
 
-def first_page_test(configuration: dict[str, str]) -> Any:
+@setup_test
+def first_page_test(configuration: dict[str, str]) -> None:
     """Whether the key is exchanged for a token, and the API answers with a list where one should be."""
-    try:
-        settings = Settings.parse(configuration)
-        with settings.client(authentication(settings)) as client:
-            chosen = settings.chosen(tables(settings, client))
-            next(walk.read_pages(client, chosen[:1], Checkpoints({})), None)
-    except ConnectorError as error:
-        return Test().failure(str(error))
-    return Test().success()
+    settings = Settings.parse(configuration)
+    with settings.client(authentication(settings)) as client:
+        walk.read_first_page(client, settings.chosen(tables(settings, client))[0])
 
 
 connector = Connector(update=update, schema=schema, configuration_form=configuration_form)

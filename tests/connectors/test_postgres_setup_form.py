@@ -76,7 +76,7 @@ class TestConnect:
         assert told.startswith("5 settings need attention:")
 
     def test_says_that_a_server_is_too_old(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(connector.TESTS[CONNECT].__globals__, "OLDEST_VERSION", 99)
+        monkeypatch.setitem(connector.TESTS[CONNECT].__wrapped__.__globals__, "OLDEST_VERSION", 99)
         assert "only 99 or later can be read: upgrade it" in failure(CONNECT, database.configuration)
 
 

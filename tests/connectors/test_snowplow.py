@@ -584,7 +584,7 @@ class TestJobRunsAreReadInWindows:
             standing = state["streams"]["job_runs"]
             standing["complete"] = (datetime.fromisoformat(standing["complete"]) - timedelta(days=9)).isoformat()
             sink = sync(connector, configuration(server), state=state)
-        assert any(line.startswith("job_runs: the server keeps no more than the last days") for line in sink.warnings)
+        assert any(line.startswith("job_runs: the server keeps 7.0 days, and") for line in sink.warnings)
 
     def test_steps_are_read_only_if_asked_for(self) -> None:
         with serve(SMALL) as server:

@@ -3,6 +3,7 @@
 import base64
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -119,9 +120,20 @@ class TestAKeyInTheQuery:
             "http://[x?a",
         ):
             assert self.auth.strip(url) == url.removesuffix("?")
-        for url, stripped in {"/a?x=1&api_key=2&y=#z": "/a?x=1&y=#z", "/a?api%5Fkey=2": "/a"}.items():
+        for url, stripped in {
+            "/a?x=1&api_key=2&y=#z": "/a?x=1&y=#z",
+            "/a?api%5Fkey=2": "/a",
+            "?api_key=k%26y%20%3D1&page=2": "?page=2",
+            "a/b?page=2&api_key": "a/b?page=2",
+            "//host/a?api_key=%6B&x=1": "//host/a?x=1",
+            "/a?API_KEY=k%26y+%3d1&page=2": "/a?page=2",  # a server may call it otherwise
+        }.items():
             assert self.auth.strip(url) == stripped
             assert ApiKey("key").strip(url) == url
+
+    def test_a_short_one_is_told_by_its_name_only(self) -> None:
+        url = "/a?page=1&key=1"
+        assert ApiKey("1", parameter="key").strip(url) == "/a?page=1"
 
     def test_never_goes_to_another_origin(self, server: FaultyServer) -> None:
         with faulty_http.start() as other:
@@ -174,6 +186,38 @@ class TestSessionToken:
         with client(server, self.auth()) as http, pytest.raises(HttpError, match="401"):
             http.get("/items")
         assert len(server.requests) == 4
+
+    def test_one_that_is_refused_even_when_it_is_new_is_not_fetched_for_each_call(
+        self, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        minted: list[str] = []
+        server.script("/login", [minting("token", minted)], repeat=True)
+        server.script("/items", [Answer(GOOD)], repeat=True)
+        server.script("/closed", [Unauthorized()], repeat=True)
+        with client(server, self.auth()) as http:
+            for _ in range(20):
+                with pytest.raises(HttpError, match="401"):
+                    http.get("/closed")
+                assert http.get("/items").body == GOOD
+            assert len(minted) == 2
+            later = time.monotonic() + 61
+            monkeypatch.setattr("shared.authentication.time.monotonic", lambda: later)
+            server.script("/items", [Unauthorized(), Answer(GOOD)])
+            assert http.get("/items").body == GOOD  # the session may have expired since
+        assert len(minted) == 3
+
+    def test_one_that_expires_again_soon_is_renewed_again(self, server: FaultyServer) -> None:
+        server.script("/login", [minting("token", [])], repeat=True)
+        server.script("/items", [Unauthorized(), Answer(GOOD)] * 3)
+        with client(server, self.auth()) as http:
+            for _ in range(3):
+                assert http.get("/items").body == GOOD
+
+    def test_a_path_of_the_login_is_below_the_base_address(self, server: FaultyServer) -> None:
+        server.script("/api/auth:login", [Answer({"token": "one"})])
+        server.script("/api/items", [Answer(GOOD)])
+        with HttpClient(f"{server.url}/api", auth=SessionToken("auth:login", {"password": "s3cret"})) as http:
+            assert http.get("/items").body == GOOD
 
     def test_a_login_without_a_token_names_the_address(self, server: FaultyServer) -> None:
         server.script("/login", [Answer({"error": "no"})])
@@ -301,7 +345,7 @@ class TestOAuth2:
 
     @pytest.mark.parametrize(
         ("expires_in", "minted"),
-        [(3600, 1), ("3600", 1), (0.01, 3), (None, 1), (0, 1), (-5, 1), ("soon", 1), ([1], 1), (True, 1)],
+        [(3600, 1), ("3600", 1), (0.01, 3), (None, 1), (0, 1), (-5, 1), ("soon", 1), ([1], 1), (True, 1), (10**400, 1)],
     )
     def test_is_renewed_ahead_of_time(self, server: FaultyServer, expires_in: Any, minted: int) -> None:
         server.script("/token", [Answer({"access_token": "one", "expires_in": expires_in})], repeat=True)
@@ -395,7 +439,14 @@ class TestOAuth2:
 
 class TestCredentialsAreNotSentInClearText:
     @pytest.mark.parametrize(
-        "url", ["http://login.example.com/token", "HTTP://10.0.0.1/token", "//host/x", "http://[x/"]
+        "url",
+        [
+            "http://login.example.com/token",
+            "HTTP://10.0.0.1/token",
+            "//host/x",
+            "http://[x/",
+            "http://evil:1\\\\@localhost/x",
+        ],
     )
     def test_to_an_address_without_tls(self, url: str) -> None:
         for make in (lambda: OAuth2(url, "me", "s3cret"), lambda: SessionToken(url, {"password": "s3cret"})):

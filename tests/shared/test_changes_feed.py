@@ -192,5 +192,24 @@ class TestAFeedThatFailsLosesNothing:
         destination = Destination()
         sync(connector(source.server, followed()), {}, destination)
         source.feed = [{"item": {}}]
-        with pytest.raises(SourceError, match="/feed.* has a change of table items without item.id"):
+        with pytest.raises(
+            SourceError, match="/feed.* has a change of table items at item.id that cannot be looked up"
+        ):
             sync(connector(source.server, followed()), {}, destination)
+
+    def test_a_key_that_the_feed_writes_as_text_is_that_of_the_table(self, source: Source) -> None:
+        destination = Destination()
+        sync(connector(source.server, followed()), {}, destination)
+        source.change(2, None)
+        source.feed[0]["item"]["id"] = "2"
+        assert source.names(sync(connector(source.server, followed()), {}, destination)) == {1: "a", 3: "c"}
+
+    def test_of_a_table_that_is_left_out_nothing_is_deleted(self, source: Source) -> None:
+        parts = table("parts", "/parts/{id}", ("id",), {"id": "LONG"}, deletes=True)
+        for number in range(1, 4):
+            source.server.script(f"/parts/{number}", [Answer({"data": [{"id": number}]})], repeat=True)
+        left_out = connector(source.server, followed(delivered=False, children=(parts,)))
+        destination = Destination()
+        sync(left_out, {}, destination)
+        source.change(2, None)
+        assert "items" not in str(sync(left_out, {}, destination).order)

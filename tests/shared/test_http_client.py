@@ -11,7 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
@@ -24,21 +24,25 @@ import trustme
 from fivetran_connector_sdk import Logging
 
 from shared.authentication import ApiKey, Basic, Bearer, SessionToken
-from shared.errors import SourceError, TryLater, redacted
+from shared.errors import SourceError, TryLater, holds_secret, redacted
 from shared.http_client import PART_BYTES, Call, HttpClient, HttpError, Part
+from shared.http_messages import is_whole, origin, parse_links
 from shared.json_stream import RecordPath
 from shared.metrics import Metrics
+from shared.values import record_converter
 from tests.sources import faulty_http
 from tests.sources.faulty_http import (
     Answer,
     Bytes,
     Chunked,
     Dripping,
+    Endless,
     FaultyServer,
     ForwardProxy,
     Hang,
     NotFound,
     RateLimited,
+    Raw,
     Redirect,
     Reset,
     ServerError,
@@ -149,6 +153,54 @@ class TestWhatCanPassIsTriedAgain:
             assert http.get("/items").body == GOOD
         assert 0.5 < time.monotonic() - started < 3
 
+    @pytest.mark.parametrize(
+        ("start", "endless"),
+        [
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"X-Trailer: a\r\n"),
+            (b"HTTP/1.1 200 OK\r\n", b"X-Header: " + b"a" * 60_000 + b"\r\n"),
+        ],
+        ids=["interim answers", "trailers", "headers"],
+    )
+    def test_an_answer_of_which_anything_but_the_body_never_ends_is_given_up_however_fast_it_comes(
+        self, server: FaultyServer, start: bytes, endless: bytes
+    ) -> None:
+        server.script("/items", [Endless(start, endless)], repeat=True)
+        started = time.monotonic()
+        with client(server, attempts=2) as http, pytest.raises(SourceError, match="1,048,576 bytes of headers"):
+            http.get("/items")
+        assert time.monotonic() - started < 5
+        assert len(server.requests) == 2
+
+    def test_an_answer_that_states_two_lengths_is_the_servers_fault(self, server: FaultyServer) -> None:
+        two = Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\n{}")
+        server.script("/items", [two], repeat=True)
+        with client(server, attempts=2) as http, pytest.raises(SourceError, match="after 2 tries: .*several lengths"):
+            http.get("/items")
+
+    @pytest.mark.parametrize("asked", ["9" * 5000, "Fri, 31 Dec 8999 23:59:59 GMT"])
+    def test_a_retry_after_beyond_all_bounds_ends_cleanly(self, server: FaultyServer, asked: str) -> None:
+        server.script("/items", [RateLimited(asked)])
+        with client(server) as http, pytest.raises(TryLater, match="asks to come back"):
+            http.get("/items")
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            "Fri, 31 Dec 99999 23:59:59 GMT",
+            "Fri, 31 Dec 9999 23:59:59 -1200",
+            "Fri, 31 Dec 2026 23:59:59 +" + "9" * 4000,
+            "-1",
+            "1.5",
+            "\u0662",
+            ",",
+        ],
+    )
+    def test_one_that_cannot_be_read_is_none(self, server: FaultyServer, asked: str) -> None:
+        server.script("/items", [Raw(f"HTTP/1.1 503 No\r\nRetry-After: {asked}\r\n\r\n".encode()), Answer(GOOD)])
+        with client(server) as http:
+            assert http.get("/items").body == GOOD
+
     def test_a_server_that_only_drips_headers_is_an_error(self, server: FaultyServer) -> None:
         server.script("/items", [Dripping()], repeat=True)
         started = time.monotonic()
@@ -210,6 +262,21 @@ class TestWhatCannotPassIsNotTriedAgain:
             pytest.raises(SourceError, match="refused after 3 tries.*make sources"),
         ):
             http.get("/items")
+
+    @pytest.mark.parametrize(
+        ("path", "asked"),
+        [
+            ("/items:search", "/api/v1/items:search"),
+            ("items:search", "/api/v1/items:search"),
+            ("/items?next=//x", "/api/v1/items?next=//x"),
+            ("/proxy?u=http://a/b", "/api/v1/proxy?u=http://a/b"),
+            ("mailto:a", "/api/v1/mailto:a"),
+            ("", "/api/v1/"),
+        ],
+    )
+    def test_a_path_is_what_names_no_server(self, path: str, asked: str) -> None:
+        with HttpClient("https://host/api/v1") as http:
+            assert http.address(path) == f"https://host{asked}"
 
     def test_an_address_that_is_none_is_named(self) -> None:
         with HttpClient("http://[bad") as http, pytest.raises(SourceError):
@@ -285,7 +352,8 @@ class TestCredentialsStayAtHome:
             assert other.requests == []
 
     @pytest.mark.parametrize(
-        "target", ["file:///etc/passwd", "ftp://host/x", "http://[::1", "http://host:99999/", "mailto:a"]
+        "target",
+        ["file:///etc/passwd", "ftp://host/x", "http://[::1", "http://host:99999/", "http://a\tb/", "http://a\x7f/"],
     )
     def test_a_redirect_or_link_to_what_is_no_address_is_told(self, server: FaultyServer, target: str) -> None:
         server.script("/items", [Redirect(target)])
@@ -294,6 +362,42 @@ class TestCredentialsStayAtHome:
                 http.get("/items")
             with pytest.raises(SourceError, match="cannot be asked"):
                 http.get(target)
+
+    def test_nor_does_a_redirect_lead_to_a_mailbox(self, server: FaultyServer) -> None:
+        server.script("/items", [Redirect("mailto:a")])
+        with client(server) as http, pytest.raises(SourceError, match="cannot be asked"):
+            http.get("/items")
+
+    @pytest.mark.parametrize("trick", ["{evil}\\@{home}/items", "{evil}/\\@{home}/items", "/\\{evil}/items"])
+    def test_not_to_an_address_that_two_programs_read_as_two_servers(self, server: FaultyServer, trick: str) -> None:
+        with faulty_http.start(lambda _: Answer(GOOD)) as evil:
+            home = server.url.removeprefix("http://")
+            target = trick.format(evil=f"http://localhost:{evil.server_port}", home=home)
+            server.script("/items", [Redirect(target)])
+            with client(server, auth=Bearer("s3cret")) as http:
+                with pytest.raises(SourceError, match="cannot be asked.* backslash"):
+                    http.get("/items")
+                if is_whole(target):
+                    with pytest.raises(SourceError, match="cannot be asked.* backslash"):
+                        http.get(target, headers={"X-Token": "s3cret"})
+            assert evil.requests == []
+
+    @pytest.mark.parametrize(
+        ("url", "where"),
+        [
+            ("http://one\\@two/x", ("http", "one", 80)),
+            ("http://one:1\\@two:2/x", ("http", "one", 1)),
+            ("http://user:password@one/x", ("http", "one", 80)),
+            ("HTTPS://ONE/x", ("https", "one", 443)),
+            ("http://one#@two/x", ("http", "one", 80)),
+            ("http://one?@two/x", ("http", "one", 80)),
+            ("http://[::1]:8080/x", ("http", "::1", 8080)),
+        ],
+    )
+    def test_the_server_of_an_address_is_the_one_that_is_connected_to(
+        self, url: str, where: tuple[str, str, int]
+    ) -> None:
+        assert origin(url) == where
 
     def test_a_token_that_no_header_can_carry_is_not_shown(self, server: FaultyServer) -> None:
         for token in ("hunter2\nX: y", "hunter2\u0416"):
@@ -319,6 +423,18 @@ class TestCredentialsStayAtHome:
         with client(server) as http:
             http.get("/items")
         assert "Authorization" not in server.requests[0].headers
+
+    def test_a_very_long_address_is_cut_between_its_parts(self) -> None:
+        shown = redacted("https://host/items?page=2&secret=abc&" + "&".join(f"p{n}=value-{n}" for n in range(1000)))
+        assert shown.startswith("https://host/items?page=2&secret=***&p0=value-0&")
+        assert shown.endswith("&...")
+        assert 450 < len(shown) <= 503
+        assert redacted("https://host/items?cursor=" + "x" * 100_000) == "https://host/items?..."
+        assert not holds_secret("https://host/items?cursor=" + "x" * 100_000)
+
+    def test_any_text_is_shown_without_them(self, server: FaultyServer) -> None:
+        with client(server, auth=Bearer("s3cret")) as http:
+            assert http.masked("the token s3cret has expired") == "the token *** has expired"
 
     def test_addresses_in_errors_hold_no_secrets(self) -> None:
         shown = redacted("https://user:s3cret@host/path?page=2&api_key=s3cret&access_token=s3cret")
@@ -678,6 +794,30 @@ class TestABodyOfAnotherShapeIsAnErrorAtOnce:
             read(http)
         assert len(server.requests) == 1
 
+    def test_which_is_one_of_more_than_16_mb_of_text(self, server: FaultyServer) -> None:
+        for length, is_read in ((16_777_000, True), (16_777_216, False)):
+            server.script("/items", [Answer({"data": [{"text": "x" * length}]})])
+            with client(server) as http, nullcontext() if is_read else pytest.raises(SourceError, match="16,777,216"):
+                read(http)
+
+    def test_or_of_less_with_many_small_values(self, server: FaultyServer) -> None:
+        def answer(count: int) -> Step:
+            return Bytes(b'{"data": [{"a": [' + b",".join([b'{"a":1}'] * count) + b"]}]}")
+
+        server.script("/items", [answer(295_000), answer(305_000)])
+        with client(server) as http:
+            tracemalloc.start()
+            try:
+                [record] = next(http.parts(Call("/items"), DATA)).records
+                converted = record_converter({})(record)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            with pytest.raises(SourceError, match="takes as much memory in many small values"):
+                read(http)
+        assert len(converted["_undeclared"]["a"]) == 295_000
+        assert peak < 90_000_000  # of which three may be in memory
+
 
 class TestCompressedBodiesAreDecodedAsTheyCome:
     BODY = json.dumps({"data": [{"id": n, "text": f"row {n}"} for n in range(20_000)]}).encode()
@@ -775,6 +915,26 @@ class TestSeveralThreadsShareAClient:
             assert http.metrics.waits >= 10
         assert server.requests[-1].time - server.requests[0].time >= 0.48
 
+    def test_the_end_of_the_sync_ends_every_wait_for_a_turn(self, server: FaultyServer) -> None:
+        server.script("/items", [Answer(GOOD)], repeat=True)
+        with client(server, connections=4, requests_per_second=0.1) as http, ThreadPoolExecutor(4) as threads:
+            http.get("/items")
+            waiting = [threads.submit(http.get, "/items") for _ in range(3)]
+            time.sleep(0.1)
+            started = time.monotonic()
+            http.stop()
+            assert all("was not sent" in str(future.exception(timeout=5)) for future in waiting)
+            assert time.monotonic() - started < 3
+        assert len(server.requests) == 1
+
+    def test_a_single_refusal_at_the_start_slows_nobody_down(self, server: FaultyServer) -> None:
+        server.script("/items", [*[Answer(GOOD)] * 6, RateLimited("0"), Answer(GOOD)], repeat=True)
+        with client(server) as http:
+            started = time.monotonic()
+            for _ in range(50):
+                http.get("/items")
+            assert time.monotonic() - started < 3
+
     def test_a_server_that_says_too_many_requests_is_asked_more_slowly(self, server: FaultyServer) -> None:
         accepted: deque[float] = deque([0.0] * 20, maxlen=20)
 
@@ -806,6 +966,73 @@ class TestTheServersClock:
             answer = http.get("/items")
             assert timedelta(seconds=-2) < answer.asked_at - ahead < timedelta(seconds=1)
             assert timedelta(seconds=-2) < http.now() - ahead < timedelta(seconds=5)
+
+    @pytest.mark.parametrize(
+        "told",
+        ["Fri, 31 Dec 9999 23:59:59 -1200", "Mon, 01 Jan 1900 00:00:00 +1200", "soon", "Fri, 99 Foo 2026 99:99:99 GMT"],
+    )
+    def test_that_no_clock_can_show_is_ignored(self, server: FaultyServer, told: str) -> None:
+        body = json.dumps(GOOD).encode()
+        head = f"HTTP/1.1 200 OK\r\nDate: {told}\r\nContent-Length: {len(body)}\r\n\r\n"
+        server.script("/items", [Raw(head.encode() + body)])
+        with client(server) as http:
+            http.get("/items")
+            assert abs(http.now() - datetime.now(UTC)) < timedelta(seconds=1)
+
+
+class TestLinksOfAnAnswer:
+    @pytest.mark.parametrize(
+        ("header", "links"),
+        [
+            ('</b>; rel="next"', {"next": "/b"}),
+            ('</b>; rel="next last"', {"next": "/b", "last": "/b"}),
+            ("</b>; rel=NEXT", {"next": "/b"}),
+            ("</b>;REL=next", {"next": "/b"}),
+            ("</b> ; rel = 'next' ;", {"next": "/b"}),
+            ('</b?f=1;2,3>; rel="next"', {"next": "/b?f=1;2,3"}),
+            ('</b>; title="a=b"; rel="next"', {"next": "/b"}),
+            ('</b>; title="x; y, <z>"; rel="next"', {"next": "/b"}),
+            ('</b>; title="say \\"rel=prev\\""; rel="next"', {"next": "/b"}),
+            ("</b>; crossorigin; rel=next", {"next": "/b"}),
+            ("</b>; title*=UTF-8''%e2%82%ac; rel=next; rel=last", {"next": "/b"}),
+            (
+                '</a>; rel="prev", </b>; rel="next"; title="b" , </c>;rel=last',
+                {"prev": "/a", "next": "/b", "last": "/c"},
+            ),
+            ("</b>; rel=next, </c>; rel=next", {"next": "/b"}),
+            ("</a>, </b>; rel=next,", {"next": "/b"}),
+            ("", {}),
+            (" , ", {}),
+        ],
+    )
+    def test_are_read_as_the_standard_says(self, header: str, links: dict[str, str]) -> None:
+        assert parse_links(header) == links
+
+    @pytest.mark.parametrize(
+        "header", ["/b; rel=next", "</b; rel=next", '</b>; title="x; rel=next', "</a> </b>; rel=next", "</a>; rel=a, b"]
+    )
+    def test_that_cannot_be_read_are_an_error_to_who_asks_for_one(self, server: FaultyServer, header: str) -> None:
+        server.script("/items", [Answer(GOOD, headers={"Link": header})])
+        with client(server) as http:
+            answer = http.get("/items", params={"token": "s3cret"})
+            assert answer.body == GOOD
+            with pytest.raises(SourceError, match=r"/items\?token=\*\*\* has a Link header that is no link after"):
+                answer.links.get("next")
+
+    def test_are_found_by_any_case_of_the_relation_in_several_headers(self, server: FaultyServer) -> None:
+        body = json.dumps(GOOD).encode()
+        head = b"HTTP/1.1 200 OK\r\nLink: </a>; rel=prev\r\nLink: </b>; rel=next\r\nContent-Length: %d\r\n\r\n"
+        server.script("/items", [Raw(head % len(body) + body)])
+        with client(server) as http:
+            links = http.get("/items").links
+        assert (links["next"], links["Next"], links.get("first")) == ("/b", "/b", None)
+        assert dict(links) == {"prev": "/a", "next": "/b"}
+
+    def test_cost_no_more_than_their_length(self) -> None:
+        for hostile in ("," * 200_000, "</a>," * 100_000, "</a>;" + " " * 200_000, "</a>" + ";a" * 100_000):
+            started = time.process_time()
+            parse_links(hostile)
+            assert time.process_time() - started < 2
 
 
 class TestAProxyOfTheEnvironment:

@@ -293,8 +293,28 @@ class TestMemoryIsBounded:
         assert len(record) == 100
         chunks = cut(f"[{record}, {record}]", [size])
         assert len(everything(chunks, RecordPath(), max_record=100)[0]) == 2
-        with pytest.raises(TooLarge, match="a record is longer than 99 characters"):
+        with pytest.raises(TooLarge, match="a record is longer than 99 characters of JSON.* have the server leave"):
             everything(chunks, RecordPath(), max_record=99)
+
+    @pytest.mark.parametrize("small", ['{"a": 1}', "{}", "[]", "[1]", "1.5", '"ab"', "null"])
+    def test_a_record_of_many_small_values_that_takes_as_much_memory(self, small: str) -> None:
+        def of(count: int) -> list[bytes]:
+            return cut('[{"a": [' + ", ".join([small] * count) + "]}]", [100_000])
+
+        tracemalloc.start()
+        try:
+            [(record, _size)], _ = everything(of(10_000), RecordPath(), max_record=1_000_000)
+            memory = tracemalloc.get_traced_memory()[0] / 10_000
+        finally:
+            tracemalloc.stop()
+        most = int(5_000_000 / max(memory, 8))  # values in as much memory as 1 MB of text takes when it is sent
+        assert record
+        with pytest.raises(TooLarge, match="or takes as much memory in many small values"):
+            everything(of(2 * most), RecordPath(), max_record=1_000_000)
+
+    def test_a_long_text_is_only_as_heavy_as_it_is_long(self) -> None:
+        record = json.dumps({"text": "Hello, world. " * 5000, "more": {"a": ["x" * 20_000]}})
+        assert everything(cut(f"[{record}]", [1000]), RecordPath(), max_record=len(record))[0][0][1] == len(record)
 
     @pytest.mark.parametrize("size", [1, 1000])
     def test_the_rest_of_the_body_beyond_the_bound(self, size: int) -> None:
@@ -335,7 +355,7 @@ class TestCostGrowsWithTheLength:
         def seconds(length: int) -> float:
             chunks = cut('[{"a": [' + "1," * length + "1]}]", [100])
             started = time.process_time()
-            everything(chunks, RecordPath(), max_record=10_000_000)
+            everything(chunks, RecordPath(), max_record=20_000_000)
             return time.process_time() - started
 
         seconds(10_000)

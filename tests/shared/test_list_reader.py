@@ -99,6 +99,29 @@ class TestWhatIsAskedFor:
         assert delivered == [{"items": 1}, {}, {"items": 2}]
         assert [request.headers["If-None-Match"] for request in server.requests] == [None, '"a"', '"a"']
 
+    def test_an_answer_without_a_tag_is_not_compared_with_an_older_one(self, server: FaultyServer) -> None:
+        tagged, plain = Answer({"data": [{"id": 1}]}, headers={"ETag": '"a"'}), Answer({"data": [{"id": 1}]})
+        server.script("/items", [tagged, plain, plain])
+        destination = Destination()
+        for _ in range(3):
+            sync(connector(server, items(unchanged=True)), {}, destination)
+        assert [request.headers["If-None-Match"] for request in server.requests] == [None, '"a"', None]
+
+    def test_what_is_posted_holds_the_cursor_as_a_number(self, server: FaultyServer) -> None:
+        since = Cursor(field="changed", format="epoch_ms")
+        columns = {**KEY, "changed": "LONG"}
+        table_ = table(
+            "items", "/items", ("id",), columns, cursor=since, json={"filter": {"from": "{since}", "kind": "x"}}
+        )
+        server.script("/items", [Answer({"data": [{"id": 1, "changed": 1_769_000_000_500}]})], repeat=True)
+        destination = Destination()
+        for _ in range(2):
+            sync(connector(server, table_), {}, destination)
+        assert [request.json for request in server.requests] == [
+            {"filter": {"kind": "x"}},
+            {"filter": {"from": 1_769_000_000_500, "kind": "x"}},
+        ]
+
 
 class TestShapes:
     def test_a_map_of_records_keeps_their_keys(self, server: FaultyServer) -> None:

@@ -4,13 +4,24 @@ from typing import Any
 
 import pytest
 
+from shared import walk
 from shared.errors import RecordError, SourceError
 from shared.pagination import Token
 from shared.topology import Cursor, Table, embedded
 from tests import stop_and_resume
 from tests.recording import Destination, sync
 from tests.shared.rest_tables import CHANGED, connector, ids, items, page, table
-from tests.sources.faulty_http import Answer, FaultyServer, NotFound, ServerError, Step, Unauthorized
+from tests.sources.faulty_http import (
+    Answer,
+    ErrorObject,
+    FaultyServer,
+    NotFound,
+    Reset,
+    ServerError,
+    Step,
+    Unauthorized,
+    WrongJson,
+)
 
 pytestmark = pytest.mark.usefixtures("every_page")
 KEY = {"id": "LONG"}
@@ -27,6 +38,41 @@ class TestACompletePassShowsWhatWasDeleted:
         for _ in range(2):
             sink = sync(connector(server, items(deletes=True)), {}, destination)
         assert ids(sink) == ["1", "3"]
+
+    @pytest.mark.parametrize("step", [NotFound(), Answer({"data": None})])
+    def test_one_that_fails_before_its_end_deletes_nothing(self, server: FaultyServer, step: Step) -> None:
+        """A list of some megabytes is held back until it is known to be complete."""
+        server.script("/items", [page(1, 2, next="a"), page(3), page(1, next="a"), step])
+        paged = items(Token(next_token="next", parameter="at"), deletes=True)
+        destination = Destination()
+        sync(connector(server, paged), {}, destination)
+        with pytest.raises(SourceError):
+            sync(connector(server, paged), {}, destination)
+        assert len(destination.table("items")) == 3
+
+    def test_nor_one_whose_children_fail(self, server: FaultyServer) -> None:
+        server.script("/items", [page(1), page(1)])
+        server.script("/items/1/parts", [page(10, 11), NotFound()])
+        tree = items(deletes=True, children=(part(deletes=True),))
+        destination = Destination()
+        sync(connector(server, tree), {}, destination)
+        with pytest.raises(SourceError):
+            sync(connector(server, tree), {}, destination)
+        assert (len(destination.table("items")), len(destination.table("parts"))) == (1, 2)
+
+    def test_nor_one_that_says_it_is_partial(self, server: FaultyServer) -> None:
+        server.script("/items", [page(1, 2), page(1, errors=[{"message": "2 cannot be read"}])])
+        destination = Destination()
+        for _ in range(2):
+            sink = sync(connector(server, items(deletes=True, problems="errors")), {}, destination)
+        assert ids(sink) == ["1", "2"]
+        assert len(sink.warnings) == 1
+
+    def test_a_long_list_is_not_held_back(self, server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(walk, "_HELD_BYTES", 10)
+        server.script("/items", [page(1, 2, next="a"), page(3)])
+        sink = sync(connector(server, items(Token(next_token="next", parameter="at"), deletes=True)), {})
+        assert sink.order[:4] == ["truncate items", "record items", "record items", "checkpoint"]
 
     def test_with_what_lies_below(self, server: FaultyServer) -> None:
         server.script("/items", [page(1, 2), page(1)])
@@ -68,6 +114,17 @@ class TestACompletePassShowsWhatWasDeleted:
         with pytest.raises(SourceError, match="status 404"):
             sync(connector(server, optional), {})
 
+    def test_lists_of_which_none_is_there_are_an_error(self, server: FaultyServer) -> None:
+        server.script("/items", [page(1, 2)], repeat=True)
+        for item in (1, 2):
+            server.script(f"/items/{item}/parts", [page(item * 10), NotFound()])
+        tree = items(deletes=True, children=(part(deletes=True, gone=frozenset({404})),))
+        destination = Destination()
+        sync(connector(server, tree), {}, destination)
+        with pytest.raises(SourceError, match="parts: none of its 2 lists is there: check its path /items/{id}/parts"):
+            sync(connector(server, tree), {}, destination)
+        assert len(destination.table("parts")) == 2
+
     def test_a_parent_that_was_deleted_meanwhile_has_no_children_left(self, server: FaultyServer) -> None:
         server.script("/items", [page(1, 2)], repeat=True)
         server.script("/items/1/parts", [page(10)], repeat=True)
@@ -107,6 +164,29 @@ class TestTombstones:
         server.script("/items", [self.answer((1, not last), (1, last))])
         assert ids(sync(connector(server, self.tombstoned()), {})) == left
 
+    def test_what_lay_in_a_record_that_is_gone_goes_with_it(self, server: FaultyServer) -> None:
+        lines = embedded("lines", "lines", ("item", "n"), {"item": "LONG", "n": "LONG"}, inherit={"item": "id"})
+        tree = table("items", "/items", ("id",), {**KEY, "gone": "BOOLEAN"}, tombstone="gone", children=(lines, part()))
+        record = {"id": 1, "lines": [{"n": 1}, {"n": 2}]}
+        server.script("/items", [Answer({"data": [record]}), Answer({"data": [{**record, "gone": True}]})])
+        server.script("/items/1/parts", [page(10)])
+        destination = Destination()
+        for _ in range(2):
+            sink = sync(connector(server, tree), {}, destination)
+        assert (destination.table("items"), destination.table("lines")) == ([], [])
+        assert sink.warnings == ["items: below records that are gone, rows of parts stay"]
+
+    def test_so_does_what_a_list_below_it_still_has_if_it_takes_the_tombstone(self, server: FaultyServer) -> None:
+        columns = {**KEY, "gone": "BOOLEAN"}
+        parts = table("parts", "/items/{id}/parts", ("id",), columns, inherit={"gone": "gone"}, tombstone="gone")
+        tree = table("items", "/items", ("id",), columns, tombstone="gone", children=(parts,))
+        server.script("/items", [page(1), Answer({"data": [{"id": 1, "gone": True}]})])
+        server.script("/items/1/parts", [page(10)], repeat=True)
+        destination = Destination()
+        for _ in range(2):
+            sink = sync(connector(server, tree), {}, destination)
+        assert (destination.table("items"), destination.table("parts"), sink.warnings) == ([], [], [])
+
 
 class TestWhatMayFailIsNamedAndKeepsNothingElseBack:
     tree = items(children=(part(tolerant=True),))
@@ -128,6 +208,32 @@ class TestWhatMayFailIsNamedAndKeepsNothingElseBack:
         assert "status" in failure["message"]
         [warning] = sink.warnings
         assert warning.startswith("parts: not all of it could be read or delivered, and _errors names what; the first:")
+
+    @pytest.mark.parametrize("step", [ErrorObject({"error": "x"}), WrongJson("<html>"), Reset()], ids=repr)
+    def test_whatever_way_it_fails(self, server: FaultyServer, step: Step) -> None:
+        self.serve(server, step)
+        assert ids(sync(connector(server, self.tree), {}), "parts") == ["10", "30"]
+
+    def test_a_server_that_is_away_is_no_failure_of_single_lists(self, server: FaultyServer) -> None:
+        server.script("/items", [page(*range(20))])
+        for item in range(20):
+            server.script(f"/items/{item}/parts", [Reset()], repeat=True)
+        with pytest.raises(SourceError, match="cannot reach"):
+            sync(connector(server, self.tree), {})
+
+    def test_failures_of_lists_that_differ_in_parameters_are_rows_of_their_own(self, server: FaultyServer) -> None:
+        asked = table("parts", "/parts", ("id",), KEY, params={"item": "{id}"}, tolerant=True)
+        server.script("/items", [page(1, 2, 3)])
+        server.script("/parts", [NotFound()], repeat=True)
+        sink = sync(connector(server, items(children=(asked,))), {})
+        assert [row["key"] for row in sink.destination.table("_errors")] == [f"/parts?id={item}" for item in (1, 2, 3)]
+
+    def test_a_later_page_that_fails_is_told_also_where_the_first_may(self, server: FaultyServer) -> None:
+        paged = part(absent=frozenset({404}), pagination=Token(next_token="next", parameter="at"))
+        server.script("/items", [page(1)])
+        server.script("/items/1/parts", [page(10, next="a"), NotFound()])
+        with pytest.raises(SourceError, match="status 404"):
+            sync(connector(server, items(children=(paged,))), {})
 
     def test_what_concerns_all_calls_fails_the_sync(self, server: FaultyServer) -> None:
         self.serve(server, Unauthorized())
@@ -152,6 +258,13 @@ class TestWhatMayFailIsNamedAndKeepsNothingElseBack:
 
 
 class TestWhatLiesInTheParentsRecords:
+    def test_with_a_cursor_too(self, server: FaultyServer) -> None:
+        columns = {"n": "LONG", "changed": "STRING"}
+        lines = embedded("lines", "lines", ("n",), columns, cursor=Cursor(field="changed", format=CHANGED))
+        rows = [{"n": number, "changed": "2026-01-01"} for number in range(3)]
+        server.script("/items", [Answer({"data": [{"id": 1, "lines": rows}]})])
+        assert len(sync(connector(server, items(children=(lines,))), {}).destination.table("lines")) == 3
+
     def test_is_a_table_of_its_own_without_a_call(self, server: FaultyServer) -> None:
         lines = embedded("lines", "lines", ("item", "n"), {"item": "LONG", "n": "LONG"}, inherit={"item": "id"})
         server.script("/items", [Answer({"data": [{"id": 1, "lines": [{"n": 1}, {"n": 2}]}, {"id": 2}]})])

@@ -20,6 +20,7 @@ from shared.pagination import (
     PageGuard,
     PageNumber,
     PagePosition,
+    PagePrint,
     Pagination,
     SinglePage,
     TimeWindows,
@@ -33,8 +34,14 @@ def windows(**declared: Any) -> TimeWindows:
     return TimeWindows(**{**given, **declared})
 
 
-def answer(records: list[Any], **body: Any) -> Answer:
-    return Answer.of(records, {"data": records, **body})
+def answer(records: list[Any], /, **said: Any) -> Answer:
+    """A page of these records, with `headers`, `links` and `url`, and all else in its body."""
+    marks = [record.get("day", record.get("id")) if isinstance(record, dict) else record for record in records]
+    page = PagePrint()
+    page.add(records)
+    first, last = (marks[0], marks[-1]) if marks else (None, None)
+    own = {name: said.pop(name) for name in ("headers", "links", "url") if name in said}
+    return Answer(len(records), {"data": records, **said}, first=first, last=last, print=page.value(), **own)
 
 
 class TestToken:
@@ -75,9 +82,9 @@ class TestToken:
 
     def test_token_may_come_in_a_header_of_the_answer(self) -> None:
         token = Token(next_header="X-Next-Page", parameter="page")
-        assert token.next(None, Answer.of([1], headers={"X-Next-Page": "2"}), 1) == "2"
-        assert token.next(None, Answer.of([1], headers={"X-Next-Page": ""}), 1) is None
-        assert token.next(None, Answer.of([1]), 1) is None
+        assert token.next(None, answer([1], headers={"X-Next-Page": "2"}), 1) == "2"
+        assert token.next(None, answer([1], headers={"X-Next-Page": ""}), 1) is None
+        assert token.next(None, answer([1]), 1) is None
 
     def test_no_more_ends_a_list_whose_token_never_ends(self) -> None:
         token = Token(next_token="n", parameter="n", has_more="more")
@@ -95,11 +102,11 @@ class TestLinks:
         assert (request.url, request.alone) == ("https://a/b?page=2", True)
 
     def test_a_relative_link_is_relative_to_the_page_that_names_it(self) -> None:
-        page = Answer.of([1], {"next": "?page=2"}, url="https://a/api/items?page=1")
+        page = answer([1], next="?page=2", url="https://a/api/items?page=1")
         assert NextLink(next_link="next").next(None, page, 1) == "https://a/api/items?page=2"
 
     def test_link_header_is_followed_by_its_relation(self) -> None:
-        page = Answer.of([1], [1], links={"next": "/b?page=2", "last": "/b?page=9"})
+        page = answer([1], links={"next": "/b?page=2", "last": "/b?page=9"})
         assert LinkHeader().next(None, page, 1) == "/b?page=2"
 
 
@@ -206,6 +213,11 @@ class TestTimeWindows:
         begin = datetime.fromisoformat(self.position(windows, 1)["from"])
         assert begin == self.start - timedelta(minutes=10)
 
+    def test_a_clock_that_was_ahead_loses_no_time(self) -> None:
+        ahead, now = self.start + timedelta(days=1), self.start
+        begin = self.windows(lookback=600).start(ahead, now)["from"]
+        assert datetime.fromisoformat(begin) == now - timedelta(minutes=10)
+
     def test_what_the_server_no_longer_keeps_is_known(self) -> None:
         windows = self.windows(reach=86_400)
         assert windows.lost(self.start, self.start + timedelta(hours=25)) == timedelta(hours=1)
@@ -271,6 +283,9 @@ class TestDeclarationsThatCannotEndAreRefused:
             (lambda: Keyset(field="a", parameter="a", inclusive=True, size=1), "never move on"),
             (lambda: InTurn(paths=(), pages=SinglePage()), "name paths"),
             (lambda: InTurn(paths=("/a/{id}",), pages=SinglePage()), "without braces"),
+            (lambda: InTurn(paths=("/a",), pages=windows()), "windows or endpoints, not both"),
+            (lambda: windows(pages=InTurn(paths=("/a",), pages=Offset())), "windows or endpoints, not both"),
+            (lambda: windows(total="total"), "belong to its pages"),
             (lambda: windows(window=0), "never reach the present"),
             (lambda: windows(reach=0), "needs a beginning"),
             (lambda: windows(start_parameter=""), "start_parameter"),
@@ -414,6 +429,17 @@ class TestEveryRecordExactlyOnce:
             return answer(pages[number], n=number + 1 if number + 1 < len(pages) else None)
 
         assert walk(Token(next_token="n", parameter="page.after", place="body"), serve) == list(chain(*pages))
+
+    @given(st.lists(st.integers(0, 20), min_size=1, max_size=4), st.integers(1, 9), st.integers(1, 9))
+    def test_several_lists_in_turn_that_state_totals(self, rows: list[int], size: int, cap: int) -> None:
+        def serve(request: Any) -> Answer:
+            number, start = int(request.url[1:]), int(request.params["offset"])
+            table = [f"{number}.{row}" for row in range(rows[number])]
+            return answer(table[start : start + min(size, cap)], total=len(table))
+
+        paths = tuple(f"/{number}" for number in range(len(rows)))
+        found = walk(InTurn(paths=paths, pages=Offset(size=size, total="total")), serve)
+        assert found == [f"{number}.{row}" for number, count in enumerate(rows) for row in range(count)]
 
     @given(st.lists(pages_of_records, min_size=1, max_size=4))
     def test_several_lists_in_turn(self, lists: list[list[list[str]]]) -> None:

@@ -10,17 +10,19 @@ from fivetran_connector_sdk import Logging
 from shared.rate_limit import RateLimit
 
 
-class Clock:
-    """A clock that goes on only while somebody sleeps."""
+class Clock(threading.Event):
+    """A clock that goes on only while somebody waits for it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.now = 1000.0
 
     def monotonic(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        return self.is_set()
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def send(limit: RateLimit, clock: Clock, requests: int, every: float) -> None:
 
 class TestADeclaredLimitIsKept:
     def test_requests_are_spaced(self, clock: Clock) -> None:
-        limit = RateLimit(4)
+        limit = RateLimit(4, clock)
         waited = [limit.wait() for _ in range(9)]
         assert clock.now - 1000.0 == pytest.approx(2.0)
         assert waited == [0.0, *[0.25] * 8]
@@ -56,7 +58,7 @@ class TestADeclaredLimitIsKept:
         assert time.monotonic() - started >= 24 / 50
 
     def test_without_one_nothing_waits(self, clock: Clock) -> None:
-        limit = RateLimit()
+        limit = RateLimit(0, clock)
         send(limit, clock, 100, 0.0)
         assert clock.now == 1000.0
         assert limit.requests_per_second == 0
@@ -68,60 +70,101 @@ class TestADeclaredLimitIsKept:
 
 class TestALimitIsLearned:
     def test_from_the_rate_that_was_achieved(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-        limit = RateLimit()
+        limit = RateLimit(0, clock)
         send(limit, clock, 40, 0.05)  # 20 a second
         limit.too_many()
-        assert limit.requests_per_second == pytest.approx(14.0)
-        assert capsys.readouterr().out.count("asked too often: from now on at most 14 requests per second") == 1
+        assert limit.requests_per_second == pytest.approx(14.0, rel=0.05)
+        assert capsys.readouterr().out.count("asked too often: from now on at most 13.7 requests per second") == 1
+
+    def test_from_the_rate_of_the_last_seconds(self, clock: Clock) -> None:
+        limit = RateLimit(0, clock)
+        send(limit, clock, 20, 5.0)
+        send(limit, clock, 200, 0.05)  # 20 a second
+        limit.too_many()
+        assert limit.requests_per_second == pytest.approx(14.0, rel=0.05)
+
+    def test_from_what_the_server_took_and_not_from_what_it_refused(self, clock: Clock) -> None:
+        limit = RateLimit(0, clock)
+        send(limit, clock, 3, 0.0)
+        while limit.requests_per_second == 0:
+            send(limit, clock, 1, 0.1)
+            limit.too_many()
+        assert limit.requests_per_second == pytest.approx(0.7 * 3, rel=0.1)
+
+    def test_not_from_the_first_moment_when_many_are_sent_at_once(self, clock: Clock) -> None:
+        limit = RateLimit(0, clock)
+        send(limit, clock, 6, 0.003)
+        limit.too_many()
+        assert limit.requests_per_second == 0
+        send(limit, clock, 200, 0.01)
+        limit.too_many()
+        assert limit.requests_per_second == pytest.approx(70, rel=0.05)
+
+    def test_a_client_that_asks_seldom_is_not_held_to_less_than_one_a_second(self, clock: Clock) -> None:
+        limit = RateLimit(0, clock)
+        send(limit, clock, 10, 1.5)
+        limit.too_many()
+        assert limit.requests_per_second == 1.0
 
     def test_once_for_all_threads_that_were_told_at_the_same_time(self, clock: Clock) -> None:
-        limit = RateLimit()
+        limit = RateLimit(0, clock)
         send(limit, clock, 40, 0.05)
         for _ in range(10):
             limit.too_many()
-        assert limit.requests_per_second == pytest.approx(14.0)
+        assert limit.requests_per_second == pytest.approx(14.0, rel=0.05)
 
     def test_further_down_when_it_was_not_low_enough(self, clock: Clock) -> None:
-        limit = RateLimit(10)
+        limit = RateLimit(10, clock)
         for expected in (7.0, 4.9, 3.43):
-            send(limit, clock, 40, 0.0)
+            send(limit, clock, 15, 0.0)
             limit.too_many()
             assert limit.requests_per_second == pytest.approx(expected, rel=0.05)
 
     def test_a_pause_between_requests_is_not_taken_for_a_low_limit(self, clock: Clock) -> None:
-        limit = RateLimit(10)
-        send(limit, clock, 10, 30.0)
+        limit = RateLimit(10, clock)
+        send(limit, clock, 10, 1.9)
         limit.too_many()
         assert limit.requests_per_second == 5.0
 
     def test_not_from_so_few_requests_that_there_is_no_rate(self, clock: Clock) -> None:
-        limit = RateLimit()
-        send(limit, clock, 3, 0.0)
+        limit = RateLimit(0, clock)
+        send(limit, clock, 3, 1.0)
+        limit.too_many()
+        assert limit.requests_per_second == 0
+        send(limit, clock, 10, 30.0)
         limit.too_many()
         assert limit.requests_per_second == 0
 
     def test_and_never_stops_everything(self, clock: Clock) -> None:
-        limit = RateLimit()
+        limit = RateLimit(20, clock)
         for _ in range(100):
-            send(limit, clock, 5, 1000.0)
+            send(limit, clock, 6, 0.0)
             limit.too_many()
-        assert limit.requests_per_second >= 1 / 60
+        assert 0.2 < limit.requests_per_second < 2
 
     def test_and_rises_slowly_up_to_the_declared_one(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-        limit = RateLimit(10)
+        limit = RateLimit(10, clock)
         send(limit, clock, 40, 0.0)
         limit.too_many()
-        send(limit, clock, 300, 0.0)  # 43 seconds
+        send(limit, clock, 30, 0.0)  # 4.3 seconds
         assert limit.requests_per_second == pytest.approx(7.0, rel=0.01)
-        send(limit, clock, 300, 0.0)
+        send(limit, clock, 10, 0.0)
         assert limit.requests_per_second == pytest.approx(7.7, rel=0.01)
-        send(limit, clock, 5000, 0.0)
+        send(limit, clock, 1000, 0.0)
         assert limit.requests_per_second == 10
-        # One line each time it changed: down, then up to 7.7, 8.47, 9.32 and 10.
-        assert capsys.readouterr().out.count("requests per second") == 5
+        assert capsys.readouterr().out.count("requests per second") == 1  # only that it went down
+
+    def test_a_lesson_from_a_bad_moment_is_forgotten_within_a_minute(self, clock: Clock) -> None:
+        limit = RateLimit(0, clock)
+        send(limit, clock, 40, 0.05)
+        limit.too_many()
+        started = clock.now
+        while limit.requests_per_second < 40:
+            send(limit, clock, 1, 0.0)
+        assert clock.now - started < 65
 
     def test_one_that_holds_nothing_back_does_not_rise(self, clock: Clock) -> None:
-        limit = RateLimit(10)
+        limit = RateLimit(10, clock)
         send(limit, clock, 40, 0.0)
         limit.too_many()
         limit.wait()
@@ -134,7 +177,7 @@ class TestALimitIsLearned:
 
 class TestAServerThatAsksToWaitIsLeftAloneByAll:
     def test_no_request_is_sent_meanwhile(self, clock: Clock) -> None:
-        limit = RateLimit()
+        limit = RateLimit(0, clock)
         limit.hold(30.0)
         limit.hold(10.0)  # a shorter wait does not shorten the other
         assert limit.wait() == pytest.approx(30.0)
@@ -149,3 +192,14 @@ class TestAServerThatAsksToWaitIsLeftAloneByAll:
         limit.hold(0.5)
         thread.join()
         assert waited[0] >= 0.45
+
+
+class TestTheEndOfAllEndsEveryWait:
+    def test_at_once(self) -> None:
+        stopped = threading.Event()
+        limit = RateLimit(0, stopped)
+        limit.hold(30.0)
+        threading.Timer(0.1, stopped.set).start()
+        started = time.monotonic()
+        limit.wait()
+        assert time.monotonic() - started < 5

@@ -180,6 +180,24 @@ class TestRecord:
         record_converter({"id": "LONG", "more": "STRING"})(given)
         assert given == {"id": 5.0, "new": {"a": Decimal("1e400")}}
 
+    def test_what_is_right_as_it_is_is_not_copied(self) -> None:
+        value = {"a": [{"b": 1}, ["ä", None, True, 1.5]]}
+        assert converter("JSON")(value) is value
+        assert record_converter({})({"x": value})["_undeclared"]["x"] is value
+
+    def test_beside_what_has_to_change_everything_stays_in_its_place(self) -> None:
+        long = Decimal("1e400")
+        value: dict[str, Any] = {"a": 1, "b": [1, long, {"c": "x", "d": long}, long], "e": {"f": [2]}}
+        changed = converter("JSON")(value)
+        assert changed == {"a": 1, "b": [1, "1E+400", {"c": "x", "d": "1E+400"}, "1E+400"], "e": {"f": [2]}}
+        assert list(changed) == ["a", "b", "e"]
+        assert changed["e"] is value["e"]
+        assert value["b"][1] is long
+
+    def test_a_key_that_cannot_arrive_is_refused_like_text(self) -> None:
+        with pytest.raises(ValueError, match="column x: holds a NUL"):
+            record_converter({"x": "JSON"})({"x": [{"a\0": 1}]})
+
     @pytest.mark.parametrize("columns", [{"deep": "JSON"}, {"deep": "STRING"}, {}])
     def test_what_is_nested_too_deeply_is_told(self, columns: dict[str, str]) -> None:
         deep: list[Any] = []

@@ -7,8 +7,8 @@ import pytest
 
 from shared import walk
 from shared.errors import RecordError, SourceError
-from shared.pagination import NextLink, Offset, SinglePage, Token
-from shared.topology import Cursor, Table, embedded
+from shared.pagination import NextLink, Offset, SinglePage, TimeWindows, Token
+from shared.topology import Batch, Cursor, Table, embedded
 from tests import stop_and_resume
 from tests.recording import Destination, sync
 from tests.shared.rest_tables import CHANGED, ITEM, connector, ids, items, page, table
@@ -177,6 +177,70 @@ class TestIncremental:
             sync(connector(server, items(cursor=self.since)), {})
 
 
+class TestCursorsThatAreNumbers:
+    """Numbers that grow with every change: one given while the list is read may lie behind the page under way."""
+
+    numbered = table(
+        "items",
+        "/items",
+        ("id",),
+        {"id": "LONG", "n": "LONG"},
+        pagination=Token(next_token="next", parameter="at"),
+        cursor=Cursor(field="n", format="number", parameter="since"),
+    )
+
+    def test_a_change_behind_the_page_under_way_is_asked_for_again(self, server: FaultyServer) -> None:
+        # Record 1 changes (11) when its page was read, record 2 (12) before its page is.
+        first = [
+            Answer({"data": [{"id": 1, "n": 9}, {"id": 3, "n": 10}], "next": "a"}),
+            Answer({"data": [{"id": 2, "n": 8}]}),
+        ]
+        second = [
+            Answer({"data": [{"id": 1, "n": 9}], "next": "a"}),
+            Answer({"data": [{"id": 2, "n": 12}, {"id": 4, "n": 7}]}),
+        ]
+        third = [Answer({"data": [{"id": 1, "n": 11}, {"id": 2, "n": 12}]})]
+        server.script("/items", [*first, *second, *third])
+        destination = Destination()
+        for _ in range(3):
+            sync(connector(server, self.numbered), {}, destination)
+        asked = [request.query.get("since") for request in server.requests if "at" not in request.query]
+        assert asked == [None, None, "10"]
+        assert {row["id"]: row["n"] for row in destination.table("items")}["1"] == "11"
+
+    def test_of_a_list_in_their_order_only_what_is_new_is_asked_for(self, server: FaultyServer) -> None:
+        pages = [Answer({"data": [{"id": 1, "n": 1}], "next": "a"}), Answer({"data": [{"id": 2, "n": 2}]})]
+        server.script("/items", [*pages, Answer({"data": []})])
+        destination = Destination()
+        for _ in range(2):
+            sync(connector(server, self.numbered), {}, destination)
+        assert server.requests[-1].query["since"] == "2"
+
+
+class TestStatesThatWereEdited:
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"since": []}, {"complete": "yesterday"}, {"complete": 7}, {"round": "x"}, {"pass": {"at": 1}},
+            {"pass": {"kind": "whole", "at": 1, "rows": 1, "total": None, "started": "x"}}, {"pass": 3},
+        ],
+    )  # fmt: skip
+    def test_are_an_error_that_says_what_to_do(self, server: FaultyServer, damage: dict[str, Any]) -> None:
+        server.script("/items", [page(1)], repeat=True)
+        destination = Destination()
+        sync(connector(server, items()), {}, destination)
+        destination.committed["streams"]["items"].update(damage)
+        with pytest.raises(SourceError, match="the saved state of items is damaged: reset the connection"):
+            sync(connector(server, items()), {}, destination)
+
+    def test_parts_that_a_later_version_wrote_are_passed_over(self, server: FaultyServer) -> None:
+        server.script("/items", [page(1)], repeat=True)
+        destination = Destination()
+        sync(connector(server, items()), {}, destination)
+        destination.committed["streams"]["items"]["colour"] = "green"
+        assert ids(sync(connector(server, items()), {}, destination)) == ["1"]
+
+
 class TestParentsAndChildren:
     child = table("parts", "/items/{id}/parts", ("item", "part"), {"item": "LONG", "part": "LONG"})
     tree = items(Token(next_token="next", parameter="at"), children=(child,))
@@ -269,8 +333,30 @@ class TestParentsAndChildren:
     def test_a_parent_that_cannot_stand_in_a_path_is_named(self, server: FaultyServer, value: str | None) -> None:
         child = table("parts", "/items/{name}/parts", ("part",), {"part": "LONG"})
         server.script("/items", [Answer({"data": [{"id": 1, "name": value}]})])
+        with pytest.raises(RecordError, match="table items, record id=1: name is .*, which /items/{name}/parts cannot"):
+            sync(connector(server, items(children=(child,))), {})
+
+    def test_children_of_a_parent_that_was_written_late_are_read_whole(self, server: FaultyServer) -> None:
+        late = Cursor(field="changed", format=CHANGED, parameter="since", lookback=5 * 86_400)
+        since = Cursor(field="changed", format=CHANGED, parameter="since")
+        columns = {"id": "LONG", "changed": "STRING"}
+        parts = table("parts", "/items/{id}/parts", ("id",), columns, cursor=since)
+        on = Answer({"data": [{"id": 1, "changed": "2026-01-10"}]})
+        server.script("/items", [on, Answer({"data": [{"id": 2, "changed": "2026-01-09"}]})])
+        server.script("/items/1/parts", [on])
+        server.script("/items/2/parts", [Answer({"data": [{"id": 20, "changed": "2026-01-08"}]})])
+        destination = Destination()
+        for _ in range(2):
+            sync(connector(server, items(cursor=late, children=(parts,))), {}, destination)
+        assert "since" not in server.requests[-1].query
+        assert {row["id"] for row in destination.table("parts")} == {"1", "20"}
+
+    def test_a_batch_cannot_hold_its_own_separator(self, server: FaultyServer) -> None:
+        batch = Batch(parameter="names", column="name")
+        child = table("parts", "/parts", ("part",), {"part": "LONG"}, batch=batch)
+        server.script("/items", [Answer({"data": [{"id": 1, "name": "a,b"}]})])
         with pytest.raises(
-            RecordError, match="table items, record id=1: name is '.*', which /items/{name}/parts cannot"
+            RecordError, match="table items has 'a,b' in name, which holds the separator of parts's batch"
         ):
             sync(connector(server, items(children=(child,))), {})
 
@@ -333,6 +419,26 @@ class TestResuming:
         sink = sync(connector(server, table), {}, destination)
         assert any("no longer accepts the saved position" in warning for warning in sink.warnings)
         assert ids(sink) == ["1", "2"]
+
+    def test_so_does_one_that_it_refuses_with_status_200(self, server: FaultyServer) -> None:
+        expired = ErrorObject({"error": "cursor expired"})
+        server.script("/items", [page(1, next="a"), NotFound(), expired, page(1, next="b"), page(2)])
+        table = items(Token(next_token="next", parameter="at"))
+        destination = Destination()
+        with pytest.raises(SourceError):
+            sync(connector(server, table), {}, destination)
+        assert ids(sync(connector(server, table), {}, destination)) == ["1", "2"]
+
+    def test_time_windows_that_the_server_refuses_begin_anew_from_now(self, server: FaultyServer) -> None:
+        windows = TimeWindows(start_parameter="from", end_parameter="to", format="epoch_ms", window=60, reach=120)
+        server.script("/items", [page(1), NotFound(), Answer({"error": "too old"}, 400), page(2), page(3)])
+        destination = Destination()
+        with pytest.raises(SourceError):
+            sync(connector(server, items(windows)), {}, destination)
+        sync(connector(server, items(windows)), {}, destination)
+        refused, anew = (int(request.query["from"]) for request in server.requests[2:4])
+        assert refused - 61_000 < anew < refused  # the second window of the one pass, the first of the other
+        assert len(server.requests) == 5
 
 
 class TestAfterACompletePass:

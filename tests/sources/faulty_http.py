@@ -224,6 +224,31 @@ class Dripping(Step):
         handler.close_connection = True
 
 
+@dataclass(frozen=True)
+class Endless(Step):
+    """An answer that begins with `start`; then `piece` comes again and again, as fast as it can."""
+
+    start: bytes
+    piece: bytes
+
+    def play(self, handler: Handler) -> None:
+        handler.wfile.write(self.start)
+        while not handler.server.stopping.is_set():
+            handler.wfile.write(self.piece * (65536 // len(self.piece)))
+        handler.close_connection = True
+
+
+@dataclass(frozen=True)
+class Raw(Step):
+    """These bytes, status line and headers included, then the end of the connection."""
+
+    answer: bytes
+
+    def play(self, handler: Handler) -> None:
+        handler.wfile.write(self.answer)
+        handler.close_connection = True
+
+
 class FaultyServer(HttpThread):
     """A server that follows scripts. `requests` holds every request, `unexpected` those that had no step."""
 
