@@ -163,7 +163,11 @@ class ListReader:
         return self.endpoint.pagination
 
     def _call(self) -> Call:
-        request = self._pagination.request(self.position)
+        try:
+            request = self._pagination.request(self.position)
+        except (LookupError, TypeError, ValueError) as problem:
+            told = f"the saved state of {self.name} is damaged: reset the connection to sync everything again"
+            raise SourceError(told) from problem
         own: Mapping[str, Any] = {} if request.alone else {**self.endpoint.params, **self.params}
         posted = self.endpoint.json
         json = (

@@ -111,8 +111,8 @@ class Outgoing:
         """Up to where each table's changes are delivered for certain.
 
         For times no further than the pass's start: a record that changed behind the page under way is not in this pass.
-        For numbers that came in ascending order up to the highest, else only up to that of the pass before. A table
-        without changes keeps its cursor.
+        For numbers up to the highest only if the list has their order, else up to the highest of the pass before. A
+        table without changes keeps its cursor.
         """
         reached = dict(self._since)
         for table in self._root.family():
@@ -130,7 +130,7 @@ class Outgoing:
     def _certain(self, name: str, cursor: Cursor, started: datetime) -> Any:
         highest = self.highest[name]
         if cursor.format == "number":
-            return self._before.get(name) if name in self.unsorted else highest
+            return highest if cursor.ordered and name not in self.unsorted else self._before.get(name)
         return min(highest, written(started - _CLOCK_GRAIN, cursor.format), key=cursor.moment)
 
     def _changed(self, table: Table, records: Iterable[Record], where: str) -> Iterable[Record]:

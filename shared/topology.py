@@ -45,6 +45,8 @@ class Cursor:
                whole, the children of every record are read, and only the records that changed since are sent
     lookback   seconds (or numbers) before the last change that the next pass asks from, for changes written late
     start      what a first pass asks from, in `format`; "" asks for everything
+    ordered    of numbers, whether the list comes in their order. In another, one that is given while the list is read
+               may lie behind the page under way, so a pass asks from the highest of the pass before the last
     """
 
     field: str
@@ -52,6 +54,7 @@ class Cursor:
     parameter: str = ""
     lookback: float = 0
     start: str = ""
+    ordered: bool = False
 
     def moment(self, value: Any) -> datetime | int:
         """What a value of the field says, to be compared; raises ValueError or TypeError if it is not of the format."""

@@ -67,7 +67,8 @@ def read_pages(
     whole    names of root tables that are to be read whole in this sync, whatever a feed says of their changes
     """
     with FanOut(workers, client.metrics) as calls:
-        number = (checkpoints.position(_ROUNDS, needs=("ended",)) or {"ended": 0})["ended"] + 1
+        ended = (checkpoints.position(_ROUNDS, needs=("ended",)) or {"ended": 0})["ended"]
+        number = ended + 1 if isinstance(ended, int) else 1
         try:
             for table in tables:
                 standing = _standing(client, table, checkpoints)
@@ -132,19 +133,28 @@ def _standing(client: HttpClient, table: Table, checkpoints: Checkpoints) -> _St
 
 def _checked(standing: _Standing, table: Table) -> _Standing:
     """The standing; raises SourceError for one that this walk cannot have written."""
-    under_way = standing.under_way
     try:
-        moments = [standing.complete, standing.whole, standing.ended, *([under_way["started"]] if under_way else [])]
-        usable = all(datetime.fromisoformat(moment).tzinfo for moment in moments if moment)
-        usable = usable and all(isinstance(part, dict) for part in (standing.since, standing.before, under_way))
-        usable = (
-            usable and isinstance(standing.round, int) and (not under_way or {"kind", "at", "rows"} <= under_way.keys())
-        )
-    except (KeyError, TypeError, ValueError):
+        usable = _is_usable(standing, table)
+    except (LookupError, TypeError, ValueError, AttributeError):
         usable = False
     if not usable:
         raise SourceError(f"the saved state of {table.name} is damaged: reset the connection to sync everything again")
     return standing
+
+
+def _is_usable(standing: _Standing, table: Table) -> bool:
+    under_way = standing.under_way
+    moments = [standing.complete, standing.whole, standing.ended, *([under_way["started"]] if under_way else [])]
+    cursors = {below.name: below.cursor for below in table.family() if below.cursor}
+    for name, since in standing.since.items():
+        if name in cursors:
+            cursors[name].moment(since)
+    return (
+        all(datetime.fromisoformat(moment).tzinfo for moment in moments if moment)
+        and isinstance(standing.before, dict)
+        and isinstance(standing.round, int)
+        and (not under_way or {"kind", "at", "rows", "total"} <= under_way.keys())
+    )
 
 
 def _stream(

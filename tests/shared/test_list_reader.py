@@ -69,7 +69,7 @@ class TestWhatIsAskedFor:
     def test_cursors_in_every_format_with_a_lookback(
         self, server: FaultyServer, format_: str, lookback: int, value: Any, asked: str
     ) -> None:
-        cursor = Cursor(field="changed", format=format_, parameter="since", lookback=lookback)
+        cursor = Cursor(field="changed", format=format_, parameter="since", lookback=lookback, ordered=True)
         server.script("/items", [Answer({"data": [{"id": 1, "changed": value}]})], repeat=True)
         columns = {**KEY, "changed": "STRING" if isinstance(value, str) else "LONG"}
         destination = Destination()

@@ -180,16 +180,19 @@ class TestIncremental:
 class TestCursorsThatAreNumbers:
     """Numbers that grow with every change: one given while the list is read may lie behind the page under way."""
 
-    numbered = table(
-        "items",
-        "/items",
-        ("id",),
-        {"id": "LONG", "n": "LONG"},
-        pagination=Token(next_token="next", parameter="at"),
-        cursor=Cursor(field="n", format="number", parameter="since"),
-    )
+    @staticmethod
+    def numbered(ordered: bool) -> Table:
+        return table(
+            "items",
+            "/items",
+            ("id",),
+            {"id": "LONG", "n": "LONG"},
+            pagination=Token(next_token="next", parameter="at"),
+            cursor=Cursor(field="n", format="number", parameter="since", ordered=ordered),
+        )
 
-    def test_a_change_behind_the_page_under_way_is_asked_for_again(self, server: FaultyServer) -> None:
+    @pytest.mark.parametrize("ordered", [False, True])  # wrongly declared: what comes shows it
+    def test_a_change_behind_the_page_under_way_is_asked_for_again(self, server: FaultyServer, ordered: bool) -> None:
         # Record 1 changes (11) when its page was read, record 2 (12) before its page is.
         first = [
             Answer({"data": [{"id": 1, "n": 9}, {"id": 3, "n": 10}], "next": "a"}),
@@ -203,7 +206,7 @@ class TestCursorsThatAreNumbers:
         server.script("/items", [*first, *second, *third])
         destination = Destination()
         for _ in range(3):
-            sync(connector(server, self.numbered), {}, destination)
+            sync(connector(server, self.numbered(ordered)), {}, destination)
         asked = [request.query.get("since") for request in server.requests if "at" not in request.query]
         assert asked == [None, None, "10"]
         assert {row["id"]: row["n"] for row in destination.table("items")}["1"] == "11"
@@ -213,7 +216,7 @@ class TestCursorsThatAreNumbers:
         server.script("/items", [*pages, Answer({"data": []})])
         destination = Destination()
         for _ in range(2):
-            sync(connector(server, self.numbered), {}, destination)
+            sync(connector(server, self.numbered(ordered=True)), {}, destination)
         assert server.requests[-1].query["since"] == "2"
 
 
@@ -223,15 +226,18 @@ class TestStatesThatWereEdited:
         [
             {"since": []}, {"complete": "yesterday"}, {"complete": 7}, {"round": "x"}, {"pass": {"at": 1}},
             {"pass": {"kind": "whole", "at": 1, "rows": 1, "total": None, "started": "x"}}, {"pass": 3},
+            {"since": {"items": "yesterday"}},
+            {"pass": {"kind": "whole", "at": "x", "rows": 1, "total": None, "started": "2026-01-01T00:00:00+00:00"}},
         ],
     )  # fmt: skip
     def test_are_an_error_that_says_what_to_do(self, server: FaultyServer, damage: dict[str, Any]) -> None:
-        server.script("/items", [page(1)], repeat=True)
+        dated = items(Offset(), cursor=Cursor(field="changed", format=CHANGED))
+        server.script("/items", [page(1), page()], repeat=True)
         destination = Destination()
-        sync(connector(server, items()), {}, destination)
+        sync(connector(server, dated), {}, destination)
         destination.committed["streams"]["items"].update(damage)
         with pytest.raises(SourceError, match="the saved state of items is damaged: reset the connection"):
-            sync(connector(server, items()), {}, destination)
+            sync(connector(server, dated), {}, destination)
 
     def test_parts_that_a_later_version_wrote_are_passed_over(self, server: FaultyServer) -> None:
         server.script("/items", [page(1)], repeat=True)
