@@ -195,6 +195,11 @@ class TestEveryRecordArrives:
         sink = sync(connector, configuration(server, **EVERYTHING, page_size="50"))
         assert_equal_to_source(sink.destination, server)
 
+    def test_lists_also_from_one_that_caps_them_at_three(self, server: SnowplowServer) -> None:
+        server.caps_size = 3  # a history is taken for whole below ten, a list never
+        sink = sync(connector, configuration(server, page_size="50"))
+        assert len(sink.destination.table("data_structures")) == len(server.truth("data_structures")) > 3
+
     def test_types_are_declared_for_every_column(self, server: SnowplowServer) -> None:
         for table in connector.schema(configuration(server, **EVERYTHING)):
             assert set(table["primary_key"]) <= set(table["columns"])

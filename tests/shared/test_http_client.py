@@ -949,6 +949,8 @@ class TestSeveralThreadsShareAClient:
             answers = list(threads.map(lambda _: http.get("/items"), range(60)))
             assert len(answers) == 60
             assert 0 < http._limit.requests_per_second < 60
+        refused = len(server.requests) - 60
+        assert 0 < refused < 60  # without a limit that is learnt, most are refused again and again
 
 
 class TestTheServersClock:
