@@ -37,7 +37,7 @@ profile: .venv/ready ## where a connector's memory goes: make profile CONNECTOR=
 	@$(BIN)/python -m profiling.profile_connector $(or $(CONNECTOR),files)
 
 bench: .venv/ready ## speed and memory beside what they cannot be better than; less data: make bench QUICK=1, one: CONNECTOR=rest
-	@for name in $(or $(CONNECTOR),postgres rest); do $(BIN)/python -m profiling.benchmark_$$name $(if $(QUICK),--quick) || exit 1; done
+	@for name in $(or $(CONNECTOR),postgres rest files); do $(BIN)/python -m profiling.benchmark_$$name $(if $(QUICK),--quick) || exit 1; done
 
 readme: .venv/ready ## write the settings tables and configuration.json of all connectors anew
 	@$(BIN)/python -m tests.readmes

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import cycle, islice
 from multiprocessing.connection import Connection
@@ -76,13 +76,14 @@ class Variant:
     """One way to deliver the rows of a source.
 
     prepare  makes its work, in the process that is measured: a function of a module, or a partial of one
-    kind     a sync is judged; a floor does not read the source, so that its memory says nothing
+    kind     a sync is judged; a floor does not read the source, so that its memory says nothing; reading delivers none
+             of the rows
     floor    the variant whose time its own is compared with
     """
 
     name: str
     prepare: Callable[[Source], Work]
-    kind: Literal["sync", "floor", "pattern"]
+    kind: Literal["sync", "floor", "pattern", "reading"]
     floor: str = FLOOR
 
 
@@ -90,7 +91,11 @@ class Variant:
 class DataSet:
     """The same rows in two sizes, the larger one ten times the smaller: memory is measured at both, time at the larger.
 
-    most_mb  by how much the memory of a sync may grow
+    most_mb          by how much the memory of a sync may grow
+    most_over_floor  how many times its floor a sync may take; None: nothing is promised
+    aim_over_floor   how many times it should take at most; None: there is no aim
+    is_faster        whether a sync is to be faster than the documented pattern
+    times            how many times the smaller one the larger one is, in words
     """
 
     name: str
@@ -98,6 +103,10 @@ class DataSet:
     large: Source
     most_mb: float
     variants: tuple[Variant, ...]
+    most_over_floor: float | None = MOST_OVER_FLOOR
+    aim_over_floor: float | None = AIM_OVER_FLOOR
+    is_faster: bool = True
+    times: str = "ten"
 
 
 @dataclass(frozen=True)
@@ -334,7 +343,7 @@ class Comparison:
         return Summary(
             variant.name,
             self.data_set.large.rows,
-            Spread.of(run.rows / run.seconds for run in runs),
+            Spread.of(self.data_set.large.rows / run.seconds for run in runs),
             ratio(runs, self.large[variant.floor]) if variant.floor != variant.name else None,
             ratio(documented, runs) if documented and variant.name != DOCUMENTED else None,
             _most_grown(small) if small else None,
@@ -346,7 +355,7 @@ class Comparison:
         """What every sync of the data set keeps of what it promises."""
         judged = {variant.name for variant in self.data_set.variants if variant.kind == "sync"}
         summaries = [summary for summary in self.summaries() if summary.name in judged]
-        return [verdict for summary in summaries for verdict in _judged(summary, self.data_set.most_mb)]
+        return [verdict for summary in summaries for verdict in _judged(summary, self.data_set)]
 
     def table(self) -> str:
         """All variants, a line each, and the verdicts below."""
@@ -374,10 +383,12 @@ def compare(data_set: DataSet, rounds: int, watch: Callable[[Source], Watch] = l
     """Measures every variant once a round, and tells of every run."""
     comparison = Comparison(data_set, {}, {})
     steps = [(variant, data_set.large, comparison.large) for variant in data_set.variants]
-    steps += [(variant, data_set.small, comparison.small) for variant in data_set.variants if variant.kind != "floor"]
+    grown = [variant for variant in data_set.variants if variant.kind in ("sync", "pattern")]
+    steps += [(variant, data_set.small, comparison.small) for variant in grown]
     for number in range(rounds):
         for variant, source, runs in reversed(steps) if number % 2 else steps:
-            run = measure(variant.prepare, source, Watch() if variant.kind == "floor" else watch(source))
+            expected = replace(source, rows=0) if variant.kind == "reading" else source
+            run = measure(variant.prepare, expected, Watch() if variant.kind == "floor" else watch(source))
             runs.setdefault(variant.name, []).append(run)
             say(
                 f"  round {number + 1} of {rounds}, {variant.name}, {run.rows:,} rows: "
@@ -390,23 +401,24 @@ def _most_grown(runs: Sequence[Run]) -> float:
     return max(run.growth_mb for run in runs)
 
 
-def _judged(summary: Summary, most_mb: float) -> list[Verdict]:
+def _judged(summary: Summary, data_set: DataSet) -> list[Verdict]:
     name, verdicts = summary.name, []
-    if summary.over_floor:
-        over = summary.over_floor.median
-        measured = f"{over:.2f} times"
-        promise, aim = f"takes at most {MOST_OVER_FLOOR} times its floor", f"{AIM_OVER_FLOOR} times"
-        verdicts.append(Verdict(name, promise, measured, over <= MOST_OVER_FLOOR, aim, over <= AIM_OVER_FLOOR))
-    if summary.speed_up:
+    if summary.over_floor and data_set.most_over_floor:
+        over, most, least = summary.over_floor.median, data_set.most_over_floor, data_set.aim_over_floor
+        promise, measured = f"takes at most {most} times its floor", f"{over:.2f} times"
+        aim = f"{least} times" if least else ""
+        verdicts.append(Verdict(name, promise, measured, over <= most, aim, over <= (least or most)))
+    if summary.speed_up and data_set.is_faster:
         speed_up = summary.speed_up.median
         promise, measured = "is faster than the documented pattern", f"{speed_up:.2f} times as fast"
         met, aim_met = speed_up > LEAST_SPEED_UP, speed_up >= AIM_SPEED_UP
         verdicts.append(Verdict(name, promise, measured, met, f"{AIM_SPEED_UP} times", aim_met))
-    small, large = summary.small_growth_mb or 0.0, summary.large_growth_mb
+    small, large, most_mb = summary.small_growth_mb or 0.0, summary.large_growth_mb, data_set.most_mb
     grown = f"{max(small, large):.1f} MB"
     verdicts.append(Verdict(name, f"grows by at most {most_mb:.0f} MB", grown, max(small, large) <= most_mb))
     both = f"{small:.1f} MB, then {large:.1f} MB"
-    verdicts.append(Verdict(name, "grows no more for ten times the rows", both, large <= small + FLAT_MB))
+    promise = f"grows no more for {data_set.times} times the rows"
+    verdicts.append(Verdict(name, promise, both, large <= small + FLAT_MB))
     return verdicts
 
 

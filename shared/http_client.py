@@ -60,7 +60,9 @@ _MOST_REDIRECTS = 5
 # What no address has; a backslash before the query is read as a part of the server's name by some and not by others.
 _NO_ADDRESS = re.compile(r"[\x00-\x1f\x7f]|^[^?#]*\\")
 # Headers of a call that may go to another origin; any other may be a credential.
-_HARMLESS_HEADERS = frozenset({"accept", "if-none-match", "if-modified-since"})
+_HARMLESS_HEADERS = frozenset(
+    {"accept", "accept-encoding", "range"} | {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"}
+)
 _NO_RECORDS = {
     "list": "holds no list of records",
     "object": "holds no record",

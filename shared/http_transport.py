@@ -177,7 +177,8 @@ class Body:
     def chunks(self) -> Iterator[bytes]:
         """Pieces of at most 64 KiB, each as soon as it is there; raises Transient for a body that is cut or damaged."""
         encoding = self._response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding in ("", "identity"):
+        # Who asks for identity wants a file as it is stored: some servers call the compression of a .gz an encoding.
+        if encoding in ("", "identity") or self._response.request.headers.get("Accept-Encoding") == "identity":
             return self._wire()
         if encoding in ("gzip", "x-gzip", "deflate"):
             return self._inflated(encoding == "deflate")

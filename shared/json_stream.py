@@ -4,8 +4,8 @@
     for record, size in records: ...    -> each object of {"result": {"items": [{...}, ...], "next": 2}, "total": 5}
                                            and in the end, as the generator's value, {"result": {"next": 2}, "total": 5}
 
-Numbers are exact (shared.values). What is no JSON is a ValueError, found where it stands: the records before it have
-been yielded by then, and so the caller must be able to take them again.
+Numbers are exact (shared.values), unless a decoder is given. What is no JSON is a ValueError, found where it stands:
+the records before it have been yielded by then, and so the caller must be able to take them again.
 """
 
 import codecs
@@ -23,6 +23,7 @@ Records = Generator[tuple[Any, int], None, None]
 _SHOWN = 200
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _LINE_END = re.compile(r"[ \t\r]*\n[ \t\n\r]*")
+_GAP = re.compile(r"[ \t\n\r]*")
 _BLANKS = " \t\r"
 _WHITE_SPACE = _BLANKS + "\n"
 # The decoder stops at most so far before the end of a text that was cut: "-Infinit" and "\ud83d\ude0" are read on.
@@ -34,7 +35,7 @@ _WEIGHTS = {"{": 40, "[": 18, ",": 16}
 _HEAVIEST = 20  # no JSON weighs more than so many times its length
 
 
-Shape = Literal["list", "object", "map", "lines"]
+Shape = Literal["list", "object", "map", "lines", "values", "sequence"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ class RecordPath:
     """Where in an answer's body the records are.
 
     path    the keys that lead to them, such as "result.items"; "" is the body itself
-    shape   list    an array of objects
-            object  one object, which is the one record
-            map     an object whose values are the records
-            lines   JSON Lines, an object on each; the path is ""
+    shape   list      an array of objects
+            object    one object, which is the one record
+            map       an object whose values are the records
+            lines     JSON Lines, an object on each; the path is ""
+            values    an array of anything
+            sequence  anything, one after the other, with white space between or none; the path is ""
     key     the field that takes each record's key in a map
     """
 
@@ -56,8 +59,8 @@ class RecordPath:
     def __post_init__(self) -> None:
         if self.shape not in get_args(Shape):
             raise ValueError(f"records have no shape {self.shape!r}: there are {', '.join(get_args(Shape))}")
-        if self.shape == "lines" and self.path:
-            raise ValueError(f"lines have no path, and the path is {self.path!r}: leave it away")
+        if self.shape in ("lines", "sequence") and self.path:
+            raise ValueError(f"{self.shape} have no path, and the path is {self.path!r}: leave it away")
         if (self.shape == "map") != bool(self.key):
             raise ValueError("a map, and nothing else, needs the name of the field that takes each record's key")
 
@@ -79,14 +82,38 @@ def read(chunks: Iterable[bytes], where: RecordPath, max_record: int) -> Generat
 
     Raises WrongShape, TooLarge, or another ValueError for a body that is no JSON or is cut.
     """
-    body = _Text(chunks, max_record)
-    levels = [_Level(body, key) for key in where.path.split(".") if where.path]
-    yield from _SHAPES[where.shape](body, where)
-    rest = None
-    for level in reversed(levels):
-        rest = level.leave(rest)
-    body.finish()
-    return rest
+    return (yield from Reading(chunks, where, max_record).records())
+
+
+class Reading:
+    """What `read` does, for those who need to know how far it is, or a decoder of their own."""
+
+    def __init__(
+        self,
+        chunks: Iterable[bytes],
+        where: RecordPath,
+        max_record: int,
+        decoder: json.JSONDecoder | None = None,
+    ) -> None:
+        self._body = _Text(chunks, max_record, decoder or exact_decoder())
+        self._where = where
+
+    def records(self) -> Generator[tuple[Any, int], None, Any]:
+        """The records, as `read` has them. Read once."""
+        body, where = self._body, self._where
+        levels = [_Level(body, key) for key in where.path.split(".") if where.path]
+        yield from _SHAPES[where.shape](body, where)
+        rest = None
+        for level in reversed(levels):
+            rest = level.leave(rest)
+        body.finish()
+        return rest
+
+    @property
+    def offset(self) -> int:
+        """How many bytes of the body, without a BOM, are behind the last record yielded: the next one begins there,
+        or what stands between the two."""
+        return self._body.offset
 
 
 class _Level:
@@ -142,28 +169,50 @@ def _lines(body: "_Text", _where: RecordPath) -> Records:
             body.end_line()
 
 
+def _values(body: "_Text", _where: RecordPath) -> Records:
+    body.expect("[")
+    for _ in body.entries("[", "]"):
+        yield from body.records_before(_COMMA)
+        yield body.value()
+
+
+def _sequence(body: "_Text", _where: RecordPath) -> Records:
+    while body.peek():
+        yield from body.records_before(_GAP)
+        if body.peek():
+            yield body.value()
+
+
 _SHAPES: Mapping[str, Callable[["_Text", RecordPath], Records]] = {
     "list": _list,
     "object": _object,
     "map": _map,
     "lines": _lines,
+    "values": _values,
+    "sequence": _sequence,
 }
 
 
 class _Text:
     """The text of a body, of which only what is being read is in memory."""
 
-    def __init__(self, chunks: Iterable[bytes], max_record: int) -> None:
+    def __init__(self, chunks: Iterable[bytes], max_record: int, decoder: json.JSONDecoder) -> None:
         self._chunks = iter(chunks)
         self._max_record = max_record
         self._surely_fits = max_record // _HEAVIEST
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
-        self._decode = exact_decoder().raw_decode
+        self._decode = decoder.raw_decode
         self._text = ""
         self._at = 0  # where in `_text` the next value or mark is
         self._before = 0  # characters of the body before `_text`
+        self._bytes_before = 0
         self._ended = False  # whether `_text` is all that is left
         self._beside = 0  # what the values beside the records weigh
+
+    @property
+    def offset(self) -> int:
+        """How many bytes of the body were taken."""
+        return self._bytes_before + _bytes_of(self._text[: self._at])
 
     def peek(self, skipped: str = _WHITE_SPACE) -> str:
         """The next character that is not white space, without taking it; "" at the end of the body."""
@@ -213,6 +262,10 @@ class _Text:
     def record(self) -> tuple[dict[str, Any], int]:
         """The object that is next, and its length; raises WrongShape for any other value."""
         self.expect("{")
+        return self._value()
+
+    def value(self) -> tuple[Any, int]:
+        """The value that is next, whatever it is, and its length."""
         return self._value()
 
     def records_before(self, separator: re.Pattern[str]) -> Records:
@@ -330,4 +383,9 @@ class _Text:
                 raise ValueError(f"is no UTF-8 text after {self._before + self._at:,} characters") from None
             missing -= len(parts[-1])
         self._before += self._at
+        self._bytes_before = self.offset
         self._text, self._at = "".join(parts), 0
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

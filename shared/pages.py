@@ -18,8 +18,10 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from fivetran_connector_sdk import FileUpload
 from fivetran_connector_sdk import Logging as log
 from fivetran_connector_sdk import Operations as op
 
@@ -45,6 +47,7 @@ class Page:
     truncate  mark every row delivered before as deleted first: the start of a complete pass
     size      bytes of the page's values, about, where the source tells
     expected  how many records the table has, about, where the source tells and all of them are read
+    file      the file that goes beside the page's one record
     """
 
     table: str
@@ -57,6 +60,7 @@ class Page:
     deletes: Iterable[Record] = ()
     size: int = 0
     expected: int = 0
+    file: FileUpload | None = None
     delivered: int = 0
 
     def __post_init__(self) -> None:
@@ -69,6 +73,7 @@ def deliver(page: Page) -> None:
     Raises RecordError, naming table and key, for a record that the SDK refuses.
     """
     table, schema = page.table, page.schema
+    upsert = op.upsert if page.file is None else partial(op.upsert, file=page.file)
     if page.truncate:
         op.truncate(table, schema=schema)
     for key in page.deletes:
@@ -79,7 +84,7 @@ def deliver(page: Page) -> None:
         for record in page.records:
             try:
                 # The record is sent to Fivetran at once: nothing is collected here.
-                op.upsert(table, record, schema=schema)
+                upsert(table, record, schema=schema)
             except (TypeError, ValueError, OverflowError, RecursionError) as refusal:
                 where = describe(table, page.primary_key, record)
                 raise RecordError(f"{where} cannot be delivered: {refusal}") from refusal

@@ -270,10 +270,12 @@ def file_table(name: str, folder: Path) -> SourceTable:
 
     def rows() -> Iterator[Row]:
         for path in files:
+            modified = _moment(path.stat().st_mtime_ns // 1000)
             for line, record in islice(_csv_records(path), 1, None):
-                yield (*record, path.name, str(line))
+                yield (*record, path.name, str(line), modified, None)
 
-    return SourceTable(name, (*map(delivered_name, headers.pop()), "_file", "_line"), ("_file", "_line"), rows)
+    columns = (*map(delivered_name, headers.pop()), "_file", "_line", "_modified", "_undeclared")
+    return SourceTable(name, columns, ("_file", "_line"), rows)
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:

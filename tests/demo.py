@@ -133,7 +133,7 @@ def _connections(sources: Practice, folder: Path) -> list[Connection]:
     settings: Mapping[str, dict[str, str]] = {
         "postgres": {"port": str(sources.postgres.port)},
         "rest_api": {"base_url": sources.playground.url},
-        "files": {"folder": str(files), "table": CSV_TABLE},
+        "files": {"location": str(files), "tables": f"{CSV_TABLE} = *.csv"},
     }
     copies = {name: debug_run.copy(name, folder / name, values) for name, values in settings.items()}
     return [

@@ -295,11 +295,12 @@ def _files_sample(_: pytest.FixtureRequest) -> Sample:
     """The files that come with the connector."""
     configuration = load_spec("files").Settings.sample()
     rows = 0
-    for path in (CONNECTORS / "files" / configuration["folder"]).glob(configuration["pattern"]):
+    table, pattern = configuration["tables"].split(" = ")
+    for path in (CONNECTORS / "files" / configuration["location"]).glob(pattern):
         with path.open(newline="") as file:
             rows += sum(1 for _ in csv.DictReader(file))
     assert rows, "connectors/files has no sample data"
-    return Sample(configuration, {configuration["table"]: rows})
+    return Sample(configuration, {table: rows})
 
 
 def _snowplow_sample(request: pytest.FixtureRequest) -> Sample:

@@ -1,13 +1,17 @@
-"""Syncs the records of all CSV files that a pattern names in a folder: one page of one file in memory."""
+"""Syncs the records of files, or whole files, from a folder, an object store or a web server: a page at a time."""
 
 from typing import Any
 
 from fivetran_connector_sdk import ConfigurationForm, Connector
+from fivetran_connector_sdk import Logging as log
 
-from csv_file import CsvFile
-from listing import list_files
+import bad_rows
+from catalogue import Catalogue
+from columns import declared_tables
+from opening import readers
+from places import open_place
 from reading import read_pages
-from service_spec import FILE, LINE, Settings
+from service_spec import BAD_ROWS, FILE, Settings
 from shared.checkpoints import Checkpoints
 from shared.configuration import setup_test
 from shared.errors import SourceError, plainly, reported
@@ -17,12 +21,15 @@ from shared.pages import deliver, log_progress
 @plainly()
 def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
     settings = Settings.parse(configuration)
-    columns: dict[str, str] = {FILE: "STRING", LINE: "LONG"}
-    for file in list_files(settings):
-        with CsvFile(file.path, file.name, settings.separator) as csv_file:
-            # Text stays text: "00123" and "1e5" arrive as they are written.
-            columns |= dict.fromkeys(csv_file.columns, "STRING")
-    return [{"table": settings.table, "primary_key": list(settings.key), "columns": columns}]
+    declared_tables.cache_clear()  # of an earlier sync in this process: columns may have come since
+    targets = declared_tables(settings)
+    keys = {spec.name: list(spec.key if settings.format != "raw" else (FILE,)) for spec in settings.table_specs}
+    tables = [
+        {"table": name, "primary_key": keys[name], "columns": dict(target.columns)} for name, target in targets.items()
+    ]
+    if settings.on_bad_row == "keep":
+        tables.append({"table": BAD_ROWS, "primary_key": list(bad_rows.KEY), "columns": dict(bad_rows.COLUMNS)})
+    return tables
 
 
 @reported()
@@ -35,18 +42,49 @@ def update(configuration: dict[str, str], state: dict[str, Any]) -> None:
 
 
 def configuration_form() -> ConfigurationForm:
-    return Settings.form(tests={"Find files and read a header": files_test})
+    return Settings.form(
+        tests={
+            "List the files": list_test,
+            "Find files of every table": find_test,
+            "Read the first file of every table": read_test,
+        }
+    )
 
 
 @setup_test
-def files_test(configuration: dict[str, str]) -> None:
-    """Whether the folder has files that the pattern names, and the first can be read."""
+def list_test(configuration: dict[str, str]) -> None:
+    """Whether the files can be listed at all."""
     settings = Settings.parse(configuration)
-    files = list_files(settings)
-    if not files:
-        raise SourceError(f"no file in {settings.folder} matches {settings.pattern}")
-    with CsvFile(files[0].path, files[0].name, settings.separator):
-        pass
+    with open_place(settings) as place:
+        for spec in settings.table_specs:
+            next(iter(place.files(spec.patterns)), None)
+
+
+@setup_test
+def find_test(configuration: dict[str, str]) -> None:
+    """Whether every table has files; how many is in the log."""
+    settings = Settings.parse(configuration)
+    with open_place(settings) as place:
+        for spec in settings.table_specs:
+            with Catalogue(place.files(spec.patterns)) as catalogue:
+                if not len(catalogue):
+                    raise SourceError(
+                        f"no file in {place.describe()} matches {', '.join(spec.patterns)}: correct the setting tables"
+                    )
+                log.info(f"{spec.name}: {len(catalogue):,} files")
+
+
+@setup_test
+def read_test(configuration: dict[str, str]) -> None:
+    """Whether the first file of every table is what it should be."""
+    settings = Settings.parse(configuration)
+    with open_place(settings) as place:
+        for spec in settings.table_specs:
+            with Catalogue(place.files(spec.patterns)) as catalogue:
+                first = catalogue.first()
+                if first and settings.format != "raw":
+                    columns = [name for reader in readers(place.content(first), settings) for name in reader.columns]
+                    log.info(f"{first.name}: its columns are {', '.join(columns)}")
 
 
 connector = Connector(update=update, schema=schema, configuration_form=configuration_form)

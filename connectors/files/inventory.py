@@ -1,44 +1,126 @@
-"""Which files are delivered, in a state of constant size.
+"""The set of files that are delivered, in a state of constant size, and how another set differs from it.
 
-Files are read in the order in which they came, so one place in that order says what is delivered: all up to it. But
-a folder that is moved here brings files whose times are older, and so does a clock that is set back. So the files up to
-that place are counted in as well: each, by the hash of its name, belongs to one of 1,024 groups, and a group keeps one
-checksum of its files. A group whose checksum is another than it was may have files that were not delivered, and is read
-again.
+Files are read in the order in which they came, so one place in that order nearly says what is delivered: all up to it.
+But a file may come late (a folder moved here with older files in it, an upload that took hours), and others are removed
+or replaced. So the files up to the place are also added to an invertible Bloom lookup table (Goodrich and Mitzenmacher,
+2011): three cells for each file, and in every cell the number of its files, the XOR of their ids and the XOR of their
+checksums. Of two tables subtracted from one another, files that both have vanish, and the rest can be taken out one by
+one, starting with cells that are left with a single file: about `MOST_CHANGES` of them, among any number of files.
 """
 
+import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+import sys
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from listing import ListedFile
+from content import File
 
-GROUPS = 1024
-
-Checksums = dict[str, str]
-
-
-def checksums(files: Iterable[ListedFile]) -> Checksums:
-    """The checksum of every group that has files."""
-    totals: dict[str, int] = {}
-    for file in files:
-        totals[group_of(file)] = totals.get(group_of(file), 0) ^ _checksum(file)
-    return {group: f"{total:08x}" for group, total in totals.items()}
-
-
-def with_file(known: Mapping[str, str], file: ListedFile) -> Checksums:
-    """The checksums with one file more."""
-    group = group_of(file)
-    return {**known, group: f"{int(known.get(group, '0'), 16) ^ _checksum(file):08x}"}
+_ROWS = 3  # cells of each file, in as many parts of the table
+_ROW_CELLS = 341
+_CELLS = _ROWS * _ROW_CELLS
+# Above this share of the cells, taking out begins to fail by chance.
+MOST_CHANGES = 750
+_MASK = 0xFFFF
+_SPREADER = 0x9E3779B97F4A7C15  # an odd number without a pattern: products with it are not linear in XOR
 
 
-def group_of(file: ListedFile) -> str:
-    """The name of the file's group."""
-    return f"{int.from_bytes(_hash(file.name), 'big') % GROUPS:x}"
+@dataclass(frozen=True)
+class Difference:
+    """Ids of the files that are only in the one inventory, and only in the other."""
+
+    gone: frozenset[int]
+    late: frozenset[int]
 
 
-def _checksum(file: ListedFile) -> int:
-    return int.from_bytes(_hash(f"{file.changed} {file.size} {file.name}"), "big")
+class Inventory:
+    """A set of files. `text` is what `text()` of an earlier one gave; raises ValueError for anything else."""
+
+    def __init__(self, text: str = "") -> None:
+        self._counts, self._checks = array("H", bytes(2 * _CELLS)), array("H", bytes(2 * _CELLS))
+        self._ids = array("Q", bytes(8 * _CELLS))
+        if not text:
+            return
+        data = base64.b64decode(text, validate=True)
+        if len(data) != 12 * _CELLS:
+            raise ValueError("is no inventory")
+        self._counts = array("H", data[: 2 * _CELLS])
+        self._checks = array("H", data[2 * _CELLS : 4 * _CELLS])
+        self._ids = array("Q", data[4 * _CELLS :])
+        self._swap_on_big_endian()
+
+    @classmethod
+    def of(cls, files: Iterable[File]) -> "Inventory":
+        """The inventory of these files."""
+        inventory = cls()
+        for file in files:
+            inventory.add(id_of(file))
+        return inventory
+
+    def text(self) -> str:
+        """The inventory as text of about 16 kB."""
+        self._swap_on_big_endian()
+        text = base64.b64encode(self._counts.tobytes() + self._checks.tobytes() + self._ids.tobytes()).decode()
+        self._swap_on_big_endian()
+        return text
+
+    def add(self, file_id: int) -> None:
+        """Adds a file that is not in it."""
+        self._toggle(file_id, 1)
+
+    def remove(self, file_id: int) -> None:
+        """Removes a file that is in it."""
+        self._toggle(file_id, -1)
+
+    def difference(self, now: "Inventory") -> Difference | None:
+        """Which files this one has and `now` has not, and the other way round; None if there are too many of them."""
+        rest = Inventory()
+        for cell in range(_CELLS):
+            rest._counts[cell] = (self._counts[cell] - now._counts[cell]) & _MASK
+            rest._checks[cell] = self._checks[cell] ^ now._checks[cell]
+            rest._ids[cell] = self._ids[cell] ^ now._ids[cell]
+        return rest._taken_out()
+
+    def _taken_out(self) -> Difference | None:
+        """The files of a subtracted inventory, which is empty afterwards; None if they cannot be told apart."""
+        found: dict[int, set[int]] = {1: set(), _MASK: set()}  # by count: here only, and there only (minus one)
+        cells = list(range(_CELLS))
+        while cells:
+            cell = cells.pop()
+            count, file_id = self._counts[cell], self._ids[cell]
+            if count not in found or _check(file_id) != self._checks[cell] or cell not in _cells(file_id):
+                continue
+            found[count].add(file_id)
+            self._toggle(file_id, -count)
+            cells.extend(_cells(file_id))
+        is_empty = not (any(self._counts) or any(self._ids))
+        return Difference(frozenset(found[1]), frozenset(found[_MASK])) if is_empty else None
+
+    def _toggle(self, file_id: int, count: int) -> None:
+        check = _check(file_id)
+        for cell in _cells(file_id):
+            self._counts[cell] = (self._counts[cell] + count) & _MASK
+            self._checks[cell] ^= check
+            self._ids[cell] ^= file_id
+
+    def _swap_on_big_endian(self) -> None:
+        if sys.byteorder == "big":
+            for cells in (self._counts, self._checks, self._ids):
+                cells.byteswap()
 
 
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=4).digest()
+def id_of(file: File) -> int:
+    """64 bits that tell this version of the file from any other file and version."""
+    text = f"{file.changed} {file.size} {file.version} {file.name}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _cells(file_id: int) -> tuple[int, int, int]:
+    """A cell in each of the three parts."""
+    first, second, third = file_id & 0xFFFFF, file_id >> 20 & 0xFFFFF, file_id >> 40 & 0xFFFFF
+    return first % _ROW_CELLS, _ROW_CELLS + second % _ROW_CELLS, 2 * _ROW_CELLS + third % _ROW_CELLS
+
+
+def _check(file_id: int) -> int:
+    return (file_id * _SPREADER >> 48) & _MASK

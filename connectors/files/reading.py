@@ -1,100 +1,204 @@
-"""A folder's files as pages, oldest first, resumed inside the file that was interrupted.
+"""The files of all tables as pages: oldest first, file after file, each resumed where it was interrupted."""
 
-The position of the stream in the state:
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
 
-    {"settings": "a1b2…",                    what must be unchanged for the rest to hold
-     "upto": [1767225600000000000, "b.csv"], every file up to this one in the order is delivered,
-     "known": {"3f": "00c0ffee"},            and these are their checksums (inventory.py)
-     "open": {"name": "c.csv", "size": 9000, "changed": 1767225600000000000, "offset": 4096, "line": 61}}
-"""
-
-import hashlib
-from collections.abc import Generator, Iterator
-from itertools import groupby
-from typing import Any
-
+from fivetran_connector_sdk import FileUpload
 from fivetran_connector_sdk import Logging as log
 from fivetran_connector_sdk import Operations as op
 
-from csv_file import Batch, CsvFile
-from inventory import Checksums, checksums, group_of, with_file
-from listing import ListedFile, settled_files
-from service_spec import FILE, LINE, Settings
+from bad_rows import BadRows
+from batches import BadRow, Place, Reader, Target
+from catalogue import Catalogue
+from changes import Progress
+from columns import declared_tables, written
+from content import ByteStream, Content, File, FileChanged, FileProblem, Loaded
+from opening import begins_with, readers
+from places import Place as Source
+from places import open_place
+from service_spec import FILE, LINE, MODIFIED, SIZE, Settings, TableSpec
 from shared.checkpoints import Checkpoints
 from shared.errors import SourceError
-from shared.pages import Page, Position, Record
+from shared.fan_out import FanOut
+from shared.metrics import Metrics
+from shared.pages import Page, Record
+from shared.values import UNDECLARED
+from text_values import modified_text
+
+# A local file younger than this is left for later: it may not be written to its end.
+SETTLING_SECONDS = 2.0
+# Smaller files are fetched whole, several at a time, before it is their turn.
+SMALL_BYTES = 1_048_576
+# Larger ones are named in the log.
+LARGE_BYTES = 100_000_000
 
 
 def read_pages(settings: Settings, checkpoints: Checkpoints) -> Generator[Page, None, None]:
-    """The records of every file that came or changed since the position, file after file."""
-    start: Position = {"settings": _fingerprint(settings), "upto": [0, ""], "known": {}}
-    position = checkpoints.position(settings.table, needs=start) or start
-    if position["settings"] != start["settings"]:
-        op.warning(f"{settings.table}: the settings have changed, so all files are read again")
-        position = start
-    interrupted = position.pop("open", None)
-    files = settled_files(settings)
-    before = [file for file in files if file.place <= tuple(position["upto"])]
-    suspects = _suspects(before, position["known"])
-    if suspects and settings.primary_key:
-        # Which of two records with one key is delivered last must not change: everything behind is read again too.
-        before = before[: before.index(suspects[0])]
-        suspects = []
-    now = checksums(before)
-    for group, files_again in groupby(sorted(suspects, key=group_of), key=group_of):
-        for file in files_again:
-            log.info(f"{file.name} is read again: files that claim to be older came or went")
-            yield from _file_pages(settings, file, interrupted, position)
-        position = {**position, "known": {**position["known"], group: now[group]}}
-        yield Page(settings.table, (), position)
-    position = {**position, "upto": list(before[-1].place) if before else [0, ""], "known": now}
-    for file in files[len(before) :]:
-        yield from _file_pages(settings, file, interrupted, position)
-        if settings.primary_key:
-            interrupted = None  # its first records came before this file's: they have to be sent once more
-        position = {**position, "upto": list(file.place), "known": with_file(position["known"], file)}
-        yield Page(settings.table, (), position)
+    """The records of every file that came or changed since the last sync, table after table.
+
+    Files that cannot be read do not hide the others: they are told at the end, in a SourceError.
+    """
+    targets = declared_tables(settings)
+    problems: list[FileProblem] = []
+    with open_place(settings, op.warning) as place:
+        for spec in settings.table_specs:
+            table = _Table(settings, spec, targets[spec.name], place, BadRows(settings), problems)
+            yield from table.pages(checkpoints)
+    if problems:
+        more = f"; {len(problems) - 1:,} more files as well, such as {problems[1]}" if len(problems) > 1 else ""
+        raise SourceError(f"{problems[0]}{more}; all other files are delivered")
 
 
-def _suspects(before: list[ListedFile], known: Checksums) -> list[ListedFile]:
-    """The files of every group that is not as it was delivered."""
-    now = checksums(before)
-    return [file for file in before if known.get(group_of(file)) != now[group_of(file)]]
+@dataclass
+class _Table:
+    """One table of a sync."""
 
+    settings: Settings
+    spec: TableSpec
+    target: Target
+    source: Source
+    bad_rows: BadRows
+    problems: list[FileProblem]
+    told: set[str] = field(default_factory=set)
 
-def _file_pages(
-    settings: Settings, file: ListedFile, interrupted: dict[str, Any] | None, position: Position
-) -> Iterator[Page]:
-    """One file's records, from where it was interrupted if it is the file that was, and unchanged."""
-    identity = {"name": file.name, "size": file.size, "changed": file.changed}
-    with CsvFile(file.path, file.name, settings.separator) as csv_file:
-        missing = [name for name in settings.key if name not in (*csv_file.columns, FILE, LINE)]
-        if missing and csv_file.columns:
+    def pages(self, checkpoints: Checkpoints) -> Iterator[Page]:
+        progress = Progress(self.settings, self.spec, self.target, checkpoints)
+        with self._listed() as catalogue:
+            plan = progress.plan(catalogue, self._is_same, self._can_read)
+            log.info(f"{self.spec.name}: {plan.count:,} of {len(catalogue):,} files are to be read")
+            yield Page(self.spec.name, (), progress.position, truncate=plan.truncate)
+            for file, fetched in self._fetched(plan.files()):
+                try:
+                    yield from self._file_pages(fetched(), progress)
+                except FileChanged as change:
+                    log.info(str(change))
+                except FileProblem as problem:
+                    if self.settings.on_bad_row == "stop":
+                        self.problems.append(problem)
+                        continue
+                    row = BadRow(0, "", str(problem))
+                    position = progress.done(file, None)
+                    yield self.bad_rows.page(self.spec, file.name, [row], position)
+
+    # Which files there are
+
+    def _listed(self) -> Catalogue:
+        """The files to read now. Waits once, briefly, for local ones just written."""
+        catalogue = self._catalogue()
+        if not self.settings.is_local:
+            return catalogue
+        wait = catalogue.youngest() / 1e9 + SETTLING_SECONDS - time.time()
+        if 0 < wait <= SETTLING_SECONDS:
+            catalogue.close()
+            time.sleep(wait)
+            catalogue = self._catalogue()
+        if unsettled := catalogue.drop_younger((time.time() - SETTLING_SECONDS) * 1e9):
+            log.info(f"{self.spec.name}: {unsettled:,} files were written just now: the next sync reads them")
+        return catalogue
+
+    def _catalogue(self) -> Catalogue:
+        catalogue = Catalogue(self.source.files(self.spec.patterns))
+        if not len(catalogue) and "nothing" not in self.told:
+            self.told.add("nothing")
+            where, patterns = self.source.describe(), ", ".join(self.spec.patterns)
+            op.warning(f"no file in {where} matches {patterns}: nothing to sync for {self.spec.name}")
+        return catalogue
+
+    def _fetched(self, files: Iterable[File]) -> Iterator[tuple[File, Callable[[], Content]]]:
+        """Each file with its content: small ones are fetched ahead, so that none is waited for alone."""
+        with FanOut(1 if self.settings.is_local else self.settings.files_at_once, Metrics()) as fan_out:
+            yield from fan_out.in_order(files, self._fetch)
+
+    def _fetch(self, file: File) -> Content:
+        content = self.source.content(file)
+        if not 0 <= file.size <= SMALL_BYTES:
+            return content
+        data = b"".join(content.chunks())
+        if len(data) != file.size:
+            raise FileChanged(f"{file.name} has {len(data):,} bytes, where {file.size:,} were listed")
+        return Loaded(file, data)
+
+    def _is_same(self, file: File, place: Place) -> bool:
+        return begins_with(self.source.content(file), self.settings, place)
+
+    def _can_read(self, file: File) -> bool:
+        try:
+            return next(iter(readers(self.source.content(file), self.settings)), None) is not None
+        except FileProblem:
+            return False
+
+    # One file
+
+    def _file_pages(self, content: Content, progress: Progress) -> Iterator[Page]:
+        file = content.file
+        if file.size >= LARGE_BYTES:
+            log.info(f"{self.spec.name}: reading {file.name}, {file.size / 1e6:,.0f} MB")
+        if self.settings.format == "raw":
+            yield self._upload(content, progress)
+            return
+        start = progress.start_of(file, self._is_same)
+        name, end = start or ("", None)
+        for reader in readers(content, self.settings):
+            if name and reader.name != name:
+                continue  # a member of an archive, all of which is delivered
+            self._check(reader)
+            place, name = end if name else None, ""
+            for batch in reader.batches(self.target, place):
+                end = batch.place
+                records = self._keyed(batch.records, batch.bad)
+                # The state does not move past these records before it is known that none of them is bad.
+                yield Page(self.spec.name, records, size=batch.size, primary_key=self.spec.key)
+                position = progress.within(file, reader.name, end)
+                if batch.bad:
+                    yield self.bad_rows.page(self.spec, reader.name, batch.bad, position)
+                else:
+                    yield Page(self.spec.name, (), position)
+        yield Page(self.spec.name, (), progress.done(file, end))
+
+    def _upload(self, content: Content, progress: Progress) -> Page:
+        """A file as it is: its bytes go beside the row that names it."""
+        file = content.file
+        record: Record = {FILE: file.name, SIZE: file.size, MODIFIED: modified_text(file)}
+        size = file.size if file.size >= 0 else None
+        upload = FileUpload(path=file.name, stream=ByteStream(content.chunks()), expected_bytes=size)
+        return Page(
+            self.spec.name, [record], progress.done(file, None), primary_key=(FILE,), size=size or 0, file=upload
+        )
+
+    def _keyed(self, records: Iterable[Record], bad: list[BadRow]) -> Iterable[Record]:
+        """The records, but for those without a value in a key column: they would all become one."""
+        return _with_key(records, self.spec.primary_key, bad) if self.spec.primary_key else records
+
+    def _check(self, reader: Reader) -> None:
+        """Raises SourceError for a file without a key column; warns of columns that the table has not, or otherwise."""
+        missing = [name for name in self.spec.primary_key if name not in reader.columns]
+        if missing and reader.columns:
             raise SourceError(
-                f"the setting primary_key names {', '.join(map(repr, missing))}, which {file.name} does not have: "
-                f"its columns are {', '.join(csv_file.columns)}"
+                f"the setting primary_keys names {', '.join(map(repr, missing))} for {self.spec.name}, which "
+                f"{reader.name} does not have: its columns are {', '.join(reader.columns)}"
             )
-        start = csv_file.start
-        if interrupted and identity.items() <= interrupted.items():
-            start = (interrupted["offset"], interrupted["line"])
-        for batch in csv_file.batches(*start, settings.page_bytes):
-            place = {**identity, "offset": batch.offset, "line": batch.line}
-            yield Page(
-                settings.table,
-                _records(batch, csv_file.columns, file.name),
-                {**position, "open": place},
-                primary_key=settings.key,
-            )
+        for name, type_ in reader.columns.items():
+            wanted = self.target.columns.get(name)
+            if wanted == type_ or name in self.told or (wanted and type_ == "STRING"):
+                continue
+            self.told.add(name)
+            if wanted is None:
+                op.warning(
+                    f"{reader.name} has a column {name!r} that {self.spec.name} had not when this sync began: its "
+                    f"values are in {UNDECLARED}. Name it in the setting columns, and it gets a column of its own"
+                )
+            elif name not in self.spec.types:
+                op.warning(
+                    f"{reader.name}: the column {name!r} is {written(type_)}, and {written(wanted)} in "
+                    f"{self.spec.name}: its values are delivered as that"
+                )
 
 
-def _records(batch: Batch, columns: list[str], name: str) -> Iterator[Record]:
-    for line, row in batch.rows:
-        record: Record = dict(zip(columns, row, strict=True))
-        record[FILE], record[LINE] = name, line
-        yield record
-
-
-def _fingerprint(settings: Settings) -> str:
-    """Of the settings that decide which records there are, and how each is keyed."""
-    deciding = (settings.folder, settings.pattern, settings.table, settings.primary_key, settings.delimiter)
-    return hashlib.blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
+def _with_key(records: Iterable[Record], key: tuple[str, ...], bad: list[BadRow]) -> Iterator[Record]:
+    for record in records:
+        missing = [name for name in key if record.get(name) is None]
+        if missing:
+            bad.append(BadRow(record[LINE], "", f"no value in the key column {missing[0]}"))
+        else:
+            yield record

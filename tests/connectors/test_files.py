@@ -1,5 +1,6 @@
-"""connectors/files on real folders of CSV files."""
+"""connectors/files on real folders: which files are read, when and from where; what is told of those that are wrong."""
 
+import gzip
 import os
 import time
 from pathlib import Path
@@ -11,10 +12,10 @@ from shared import checkpoints
 from shared.errors import ConfigurationError, SourceError
 from tests import stop_and_resume
 from tests.loading import CONNECTORS, load_connector, load_module
-from tests.recording import Destination, Sink, sync
+from tests.recording import Destination, Sink, sync, with_sink
 
 connector = load_connector("files")
-listing = connector.read_pages.__globals__["settled_files"].__globals__
+reading = connector.read_pages.__globals__
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def _every_page(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_waiting(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Files of a test are taken at once, except where the test is about that."""
     if "settling" not in request.keywords:
-        monkeypatch.setitem(listing, "SETTLING_SECONDS", 0.0)
+        monkeypatch.setitem(reading, "SETTLING_SECONDS", 0.0)
 
 
 class Folder:
@@ -34,7 +35,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.configuration = {"folder": str(path), "page_bytes": "10000"}
+        self.configuration = {"location": str(path), "tables": "records = *.csv", "page_bytes": "10000"}
 
     def write(self, name: str, content: str | bytes) -> Path:
         path = self.path / name
@@ -42,8 +43,15 @@ class Folder:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
-    def sync(self, destination: Destination | None = None, **settings: str) -> Sink:
-        return sync(connector, {**self.configuration, **settings}, destination)
+    def sync(
+        self, destination: Destination | None = None, pattern: str = "*.csv", primary_key: str = "", **settings: str
+    ) -> Sink:
+        return sync(connector, self.settings(pattern, primary_key, **settings), destination)
+
+    def settings(self, pattern: str = "*.csv", primary_key: str = "", **settings: str) -> dict[str, str]:
+        """The configuration for one table of the files that a pattern names."""
+        keys = {"primary_keys": f"records = {primary_key}"} if primary_key else {}
+        return {**self.configuration, "tables": f"records = {pattern}", **keys, **settings}
 
 
 @pytest.fixture
@@ -53,6 +61,12 @@ def folder(tmp_path: Path) -> Folder:
 
 def rows(sink: Sink) -> list[dict[str, Any]]:
     return sorted(sink.destination.table("records"), key=lambda row: (row["_file"], int(row["_line"])))
+
+
+def texts(destination: Destination) -> list[dict[str, Any]]:
+    """The records but for `_modified`, which is that of the file when they were delivered."""
+    found = [{name: row[name] for name in row if name != "_modified"} for row in destination.table("records")]
+    return sorted(found, key=lambda row: (row["_file"], int(row["_line"])))
 
 
 class TestEveryRecordAsItIsWritten:
@@ -127,11 +141,11 @@ class TestEveryRecordAsItIsWritten:
         (table,) = connector.schema(folder.configuration)
         assert table["columns"] == {
             "_file": "STRING", "_line": "LONG", "order_id": "STRING", "order_date": "STRING", "größe": "STRING",
-            "column_3": "STRING", "order_id_2": "STRING",
+            "column_3": "STRING", "order_id_2": "STRING", "_undeclared": "JSON",
         }  # fmt: skip
 
     def test_header_names_that_look_alike_keep_their_columns_apart(self) -> None:
-        names = load_module("files", "csv_file").column_names(
+        names = load_module("files", "csv_format").column_names(
             ["a", "A", "a ", "", "_file", "a_2", "ID%", "_fivetran_synced"]
         )
         assert names == ["a", "a_2", "a_3", "column_4", "_file_2", "a_2_2", "id", "_fivetran_synced_2"]
@@ -148,7 +162,7 @@ class TestEveryRecordAsItIsWritten:
         assert folder.sync().upserts == {}
 
     def test_the_sample_works_as_it_stands(self) -> None:
-        sink = sync(connector, {"folder": "sample", "table": "stations"})
+        sink = sync(connector, {"location": "sample", "tables": "stations = *.csv"})
         assert [row["station"] for row in sink.destination.table("stations")] == [
             "00123",
             "00124",
@@ -171,7 +185,7 @@ class TestTheSecondSync:
         folder.write("b.csv", "n\n1\n")
         destination = Destination()
         folder.sync(destination)
-        folder.write("a.csv", "n\n1\n2\n3\n")
+        folder.write("a.csv", "n\n7\n2\n3\n")
         folder.write("0.csv", "n\n9\n")
         assert folder.sync(destination).upserts == {"records": 4}
         assert len(destination.table("records")) == 5
@@ -216,37 +230,65 @@ class TestTheSecondSync:
         current = folder.path / "current"
         current.symlink_to(folder.path / "two")
         destination = Destination()
-        folder.sync(destination, folder=str(current))
+        folder.sync(destination, location=str(current))
         current.unlink()
         current.symlink_to(folder.path / "one")
-        folder.sync(destination, folder=str(current))
+        folder.sync(destination, location=str(current))
         assert [row["n"] for row in destination.table("records")] == ["one"]
 
-    def test_a_removed_file_makes_nothing_else_be_read_but_its_neighbours(self, folder: Folder) -> None:
+    def test_a_removed_file_makes_nothing_else_be_read(self, folder: Folder) -> None:
         for number in range(40):
             folder.write(f"{number}.csv", "n\n1\n")
         destination = Destination()
         folder.sync(destination)
         (folder.path / "7.csv").unlink()
-        assert folder.sync(destination).upserts.get("records", 0) <= 2
+        assert folder.sync(destination).upserts == {}
+        assert len(destination.table("records")) == 40, "what was removed stays, unless delete_removed is set"
+
+    def test_hundreds_of_replaced_files_are_read_and_nothing_else(self, folder: Folder) -> None:
+        for number in range(400):
+            folder.write(f"{number}.csv", f"n\n{number}\n")
+        destination = Destination()
+        folder.sync(destination)
+        for number in range(100, 400):
+            folder.write(f"{number}.csv", f"n\n{number}x\n")
+        assert folder.sync(destination).upserts == {"records": 300}
         assert folder.sync(destination).upserts == {}
 
-    def test_a_neighbour_that_is_read_again_overwrites_nothing_newer(self, folder: Folder) -> None:
-        group_of = connector.read_pages.__globals__["group_of"]
-        listed = connector.list_files.__globals__["ListedFile"]
-        names = [f"{number}.csv" for number in range(2000)]
-        first = names[0]
-        other = next(
-            name for name in names[1:] if group_of(listed(0, name, 0, Path())) == group_of(listed(0, first, 0, Path()))
-        )
-        for name, value in ((first, "old"), (other, "x"), ("new.csv", "new")):
-            folder.write(name, f"id,v\n{'2' if value == 'x' else '1'},{value}\n")
+    def test_more_changed_files_than_can_be_told_apart_make_all_be_read_again_and_say_so(self, folder: Folder) -> None:
+        for number in range(1200):
+            folder.write(f"{number}.csv", f"n\n{number}\n")
+        destination = Destination()
+        folder.sync(destination)
+        for number in range(1100):
+            (folder.path / f"{number}.csv").unlink()
+        sink = folder.sync(destination)
+        assert sink.upserts == {"records": 100}
+        assert any("so many files were changed or removed that all are read again" in text for text in sink.warnings)
+
+    def test_the_state_is_of_one_size_for_any_number_of_files(self, folder: Folder) -> None:
+        sizes = []
+        for count in (150, 1500):
+            for number in range(count):
+                folder.write(f"{number}.csv", f"n\n{number}\n")
+            sizes.append(len(str(folder.sync().destination.committed)))
+        assert sizes[1] < sizes[0] + 2_000
+
+    def test_a_file_with_a_key_that_came_late_overwrites_nothing_newer(
+        self, folder: Folder, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        elsewhere = Folder(tmp_path_factory.mktemp("elsewhere"))
+        elsewhere.write("old/x.csv", "id,v\n1,oldest\n2,only here\n")
+        time.sleep(0.02)
+        for name, value in (("a.csv", "older"), ("b.csv", "newest")):
+            folder.write(name, f"id,v\n1,{value}\n")
             time.sleep(0.02)
         destination = Destination()
-        folder.sync(destination, primary_key="id")
-        (folder.path / other).unlink()
-        folder.sync(destination, primary_key="id")
-        assert {row["id"]: row["v"] for row in destination.table("records")} == {"1": "new", "2": "x"}
+        folder.sync(destination, "**/*.csv", "id")
+        (elsewhere.path / "old").rename(folder.path / "old")
+        folder.sync(destination, "**/*.csv", "id")
+        assert {row["id"]: row["v"] for row in destination.table("records")} == {"1": "newest", "2": "only here"}
+        assert folder.sync(destination, "**/*.csv", "id").upserts == {}
 
     def test_a_file_that_comes_before_the_interrupted_one_overwrites_nothing_newer(
         self, folder: Folder, tmp_path_factory: pytest.TempPathFactory
@@ -255,7 +297,7 @@ class TestTheSecondSync:
         elsewhere.write("old/x.csv", "id,v\n1,oldest\n")
         time.sleep(0.02)
         folder.write("c.csv", "id,v\n1,newest\n" + "".join(f"{n},{'x' * 50}\n" for n in range(2, 900)))
-        settings = {**folder.configuration, "pattern": "**/*.csv", "primary_key": "id"}
+        settings = folder.settings("**/*.csv", "id")
         killed = sync(connector, settings, stop_at=700)
         assert "open" in killed.destination.committed["streams"]["records"]
         (elsewhere.path / "old").rename(folder.path / "old")
@@ -270,7 +312,7 @@ class TestTheSecondSync:
         destination = Destination()
         folder.sync(destination, pattern="**/*.csv")
         (folder.path.parent / f"{folder.path.name}-aside").rename(folder.path / "old")
-        settings = {**folder.configuration, "pattern": "**/*.csv"}
+        settings = folder.settings("**/*.csv")
         for _ in range(20):
             sync(connector, settings, destination, stop_at=120)
         assert destination.contents() == sync(connector, settings).destination.contents()
@@ -282,6 +324,302 @@ class TestTheSecondSync:
         sink = folder.sync(destination, pattern="*.cs*")
         assert sink.upserts == {"records": 1}
         assert any("settings have changed" in warning for warning in sink.warnings)
+
+
+class TestFilesThatGrow:
+    def test_only_what_was_appended_is_delivered(self, folder: Folder) -> None:
+        path = folder.write("log.csv", "n,t\n" + "".join(f"{n},text\n" for n in range(1000)))
+        destination = Destination()
+        folder.sync(destination)
+        with path.open("a") as file:
+            file.write("1000,new\n1001,new\n")
+        assert folder.sync(destination).upserts == {"records": 2}
+        assert texts(destination) == texts(folder.sync().destination)
+
+    def test_again_and_again_with_a_line_that_was_not_ended(self, folder: Folder) -> None:
+        path = folder.write("log.csv", "n,t\n1,on")
+        destination = Destination()
+        for more in ("e\n2,t", "wo", "\n", "3,three"):
+            folder.sync(destination)
+            with path.open("a") as file:
+                file.write(more)
+        folder.sync(destination)
+        assert [row["t"] for row in rows(folder.sync(destination))] == ["one", "two", "three"]
+        assert texts(destination) == texts(folder.sync().destination)
+
+    def test_what_came_before_is_verified(self, folder: Folder) -> None:
+        path = folder.write("log.csv", "n,t\n1,one\n2,two\n")
+        destination = Destination()
+        folder.sync(destination)
+        path.write_text("n,t\n1,ONE\n2,two\n3,three\n")
+        assert folder.sync(destination).upserts == {"records": 3}
+        assert [row["t"] for row in rows(folder.sync(destination))] == ["ONE", "two", "three"]
+
+    def test_a_file_that_is_only_touched_delivers_nothing(self, folder: Folder) -> None:
+        path = folder.write("log.csv", "n\n1\n")
+        destination = Destination()
+        folder.sync(destination)
+        path.write_text("n\n1\n")
+        assert folder.sync(destination).upserts == {}
+
+    def test_interrupted_in_what_was_appended_it_goes_on(self, folder: Folder) -> None:
+        path = folder.write("log.csv", "n,t\n" + "".join(f"{n},{'x' * 90}\n" for n in range(500)))
+        destination = Destination()
+        folder.sync(destination)
+        with path.open("a") as file:
+            file.writelines(f"{n},{'y' * 90}\n" for n in range(500, 1500))
+        sync(connector, folder.configuration, destination, stop_at=700)
+        assert folder.sync(destination).upserts["records"] < 600
+        assert texts(destination) == texts(folder.sync().destination)
+
+    def test_appended_while_it_was_interrupted_it_goes_on(self, folder: Folder) -> None:
+        path = folder.write("log.csv", "n,t\n" + "".join(f"{n},{'x' * 90}\n" for n in range(1000)))
+        killed = sync(connector, folder.configuration, stop_at=900)
+        with path.open("a") as file:
+            file.write("1000,y\n")
+        assert folder.sync(killed.destination).upserts["records"] < 300
+        assert texts(killed.destination) == texts(folder.sync().destination)
+
+    def test_with_a_key_only_the_last_file_is_taken_up_where_it_ended(self, folder: Folder) -> None:
+        """The records of any other file were overwritten by those of files behind it, and have to come again."""
+        first = folder.write("a.csv", "id,v\n1,a\n")
+        time.sleep(0.02)
+        folder.write("b.csv", "id,v\n1,b\n")
+        destination = Destination()
+        folder.sync(destination, primary_key="id")
+        time.sleep(0.02)
+        with first.open("a") as file:
+            file.write("2,a\n")
+        folder.sync(destination, primary_key="id")
+        assert texts(destination) == texts(folder.sync(primary_key="id").destination)
+        with first.open("a") as file:
+            file.write("3,a\n")
+        assert folder.sync(destination, primary_key="id").upserts == {"records": 1}
+
+
+class TestRemovedAndReplacedFiles:
+    def test_by_setting_their_rows_are_deleted(self, folder: Folder) -> None:
+        folder.write("a.csv", "n\n1\n2\n3\n")
+        folder.write("b.csv", "n\n4\n")
+        folder.write("c.csv", "n\n5\n")
+        destination = Destination()
+        folder.sync(destination, delete_removed="true")
+        folder.write("a.csv", "n\n1\n")
+        (folder.path / "b.csv").unlink()
+        folder.sync(destination, delete_removed="true")
+        assert [row["n"] for row in rows(folder.sync(destination, delete_removed="true"))] == ["1", "5"]
+
+    def test_a_file_that_grew_deletes_nothing(self, folder: Folder) -> None:
+        path = folder.write("a.csv", "n\n1\n2\n3\n")
+        destination = Destination()
+        folder.sync(destination, delete_removed="true")
+        with path.open("a") as file:
+            file.write("4\n")
+        sink = folder.sync(destination, delete_removed="true")
+        assert sink.upserts == {"records": 1}
+        assert not any("truncate" in operation for operation in sink.order)
+
+    def test_an_empty_folder_deletes_nothing(self, folder: Folder) -> None:
+        """It may be a disk that is not there."""
+        path = folder.write("a.csv", "n\n1\n")
+        destination = Destination()
+        folder.sync(destination, delete_removed="true")
+        path.unlink()
+        folder.sync(destination, delete_removed="true")
+        assert len(destination.table("records")) == 1
+
+    def test_stopped_after_the_truncate_the_rows_come_back(self, folder: Folder) -> None:
+        for number in range(5):
+            folder.write(f"{number}.csv", "n\n" + "x\n" * 100)
+        settings = folder.settings(delete_removed="true")
+        destination = Destination()
+        sync(connector, settings, destination)
+        (folder.path / "2.csv").unlink()
+        sync(connector, settings, destination, stop_at=150)
+        sync(connector, settings, destination)
+        assert destination.contents() == sync(connector, settings).destination.contents()
+
+    def test_a_replaced_file_is_read_anew(self, folder: Folder) -> None:
+        folder.write("a.csv", "n\n1\n2\n")
+        destination = Destination()
+        folder.sync(destination)
+        folder.write("a.csv", "n\n9\n")
+        assert folder.sync(destination).upserts == {"records": 1}
+        assert [row["n"] for row in rows(folder.sync(destination))] == ["9", "2"], "without the setting, no row goes"
+
+
+class TestFilesThatAreWrong:
+    def test_a_file_of_the_wrong_format_does_not_hide_the_others(self, folder: Folder) -> None:
+        folder.write("0.csv.gz", "this is no gzip")
+        time.sleep(0.02)
+        folder.write("1.csv", "n\n1\n")
+        destination = Destination()
+        for _ in range(2):
+            with pytest.raises(SourceError, match="0.csv.gz is named like gzip, but is none.*all other files are"):
+                folder.sync(destination, "*.csv*")
+            assert [row["n"] for row in destination.table("records")] == ["1"]
+        folder.write("0.csv.gz", gzip.compress(b"n\n0\n"))
+        folder.sync(destination, "*.csv*")
+        assert sorted(row["n"] for row in destination.table("records")) == ["0", "1"]
+
+    def test_with_a_key_it_is_told_again_by_every_sync_and_nothing_else_is_read_again(self, folder: Folder) -> None:
+        folder.write("0.csv.gz", "this is no gzip")
+        time.sleep(0.02)
+        folder.write("1.csv", "id\n1\n")
+        destination = Destination()
+        with pytest.raises(SourceError):
+            folder.sync(destination, "*.csv*", "id")
+        assert len(destination.table("records")) == 1
+        sink = Sink(destination)
+        settings = folder.settings("*.csv*", "id")
+        with pytest.raises(SourceError, match="0.csv.gz"):
+            with_sink(sink, lambda: connector.update(configuration=settings, state=destination.committed))
+        assert sink.upserts == {}
+
+    def test_kept_in_a_table_where_the_setting_says_so(self, folder: Folder) -> None:
+        folder.write("0.csv.gz", "this is no gzip")
+        folder.write("1.csv", "n,m\n1,a\n2\n3,c\n")
+        sink = folder.sync(pattern="*.csv*", on_bad_row="keep")
+        assert [row["n"] for row in rows(sink)] == ["1", "3"]
+        bad = {(row["_file"], row["_line"]): row for row in sink.destination.table("_bad_rows")}
+        assert bad.keys() == {("0.csv.gz", "0"), ("1.csv", "3")}
+        assert bad["1.csv", "3"]["raw"] == "2"
+        assert "1 fields where the header has 2" in bad["1.csv", "3"]["reason"]
+        assert any("_bad_rows" in warning for warning in sink.warnings)
+        assert folder.sync(sink.destination, "*.csv*", on_bad_row="keep").upserts == {}
+
+    def test_more_bad_rows_than_allowed_stop_the_sync(self, folder: Folder) -> None:
+        folder.write("1.csv", "n,m\n" + "1\n" * 20)
+        with pytest.raises(SourceError, match="more than 10 bad rows in one sync"):
+            folder.sync(on_bad_row="keep", most_bad_rows="10")
+
+    def test_the_first_bad_row_is_told_and_the_sync_stays_before_it(self, folder: Folder) -> None:
+        folder.write("1.csv", "n,m\n1,a\n2\n3,c\n")
+        destination = Destination()
+        with pytest.raises(SourceError, match="1.csv, line 3: 1 fields where the header has 2.*on_bad_row"):
+            folder.sync(destination)
+        folder.write("1.csv", "n,m\n1,a\n2,b\n3,c\n")
+        folder.sync(destination)
+        assert [row["m"] for row in rows(folder.sync(destination))] == ["a", "b", "c"]
+
+    def test_bad_rows_stopped_at_any_operation(self, folder: Folder) -> None:
+        folder.write("1.csv", "n,m\n" + "".join(f"{n},a\n{n}\n" for n in range(30)))
+        folder.write("2.csv", "n,m\n1,a\n")
+        assert stop_and_resume.check(connector, folder.settings(on_bad_row="keep")) > 50
+
+    def test_a_record_without_its_key_is_a_bad_row(self, folder: Folder) -> None:
+        folder.write("1.jsonl", '{"id": 1}\n{"id": null}\n{"x": 2, "id": 3}\n')
+        sink = folder.sync(pattern="*.jsonl", primary_key="id", on_bad_row="keep")
+        assert sorted(row["id"] for row in sink.destination.table("records")) == ["1", "3"]
+        assert [row["reason"] for row in sink.destination.table("_bad_rows")] == ["no value in the key column id"]
+
+    def test_a_file_that_changes_while_it_is_read_is_noticed(self, folder: Folder, monkeypatch: Any) -> None:
+        path = folder.write("1.csv", "n,t\n" + "".join(f"{n},{'x' * 90}\n" for n in range(30_000)))
+        folder.write("2.csv", "n,t\n1,a\n")
+        deliver, calls = connector.deliver, []
+
+        def change_once(page: Any) -> None:
+            deliver(page)
+            calls.append(page)
+            if len(calls) == 5:
+                path.write_text("n,t\n1,other\n")
+
+        monkeypatch.setattr(connector, "deliver", change_once)
+        destination = Destination()
+        folder.sync(destination)
+        folder.sync(destination)
+        row = next(row for row in destination.table("records") if (row["_file"], row["_line"]) == ("1.csv", "2"))
+        assert row["t"] == "other"
+        assert any(row["_file"] == "2.csv" for row in destination.table("records")), "the other file is delivered"
+
+
+class TestColumnsThatDiffer:
+    def test_a_column_that_came_after_the_sync_began_is_kept_and_told(self, folder: Folder, monkeypatch: Any) -> None:
+        folder.write("a.csv", "n\n1\n")
+        connector.declared_tables.cache_clear()
+        settings = folder.configuration
+        schema = connector.schema
+
+        def then_a_file(configuration: dict[str, str]) -> Any:
+            tables = schema(configuration)
+            folder.write("b.csv", "n,zip\n2,00123\n")
+            return tables
+
+        monkeypatch.setattr(connector, "schema", then_a_file)
+        sink = sync(connector, settings)
+        assert sorted((row["n"], row.get("_undeclared")) for row in sink.destination.table("records")) == [
+            ("1", None),
+            ("2", '{"zip": "00123"}'),
+        ]
+        assert any("b.csv has a column 'zip'" in warning for warning in sink.warnings)
+
+    def test_new_columns_appear_and_missing_ones_are_null(self, folder: Folder) -> None:
+        folder.write("a.csv", "n,old\n1,x\n")
+        destination = Destination()
+        folder.sync(destination)
+        folder.write("b.csv", "n,new\n2,y\n")
+        folder.sync(destination)
+        first, second = rows(folder.sync(destination))
+        assert (first.get("new"), second.get("old"), second["new"]) == (None, None, "y")
+
+    def test_types_are_declared_by_column(self, folder: Folder) -> None:
+        folder.write("a.csv", "id,amount,day,text\n1,12.50,2026-01-31,00123\n2,,,NA\n")
+        settings = "records.id = LONG; records.amount = DECIMAL(15,2); records.day = NAIVE_DATE"
+        (table, *_) = connector.schema(folder.settings(columns=settings))
+        assert (table["columns"]["id"], table["columns"]["text"]) == ("LONG", "STRING")
+        first, second = rows(folder.sync(columns=settings))
+        assert (first["id"], first["amount"], first["day"], first["text"]) == ("1", "12.50", "2026-01-31", "00123")
+        assert (second["amount"], second["day"], second["text"]) == (None, None, "NA")
+
+    def test_types_are_inferred_from_the_whole_first_file_and_then_fixed(self, folder: Folder) -> None:
+        folder.write("a.csv", "id,zip,mixed\n" + "1,00123,1\n" * 3000 + "2,00124,x\n")
+        (table,) = connector.schema(folder.settings(infer_types="true"))
+        assert [table["columns"][name] for name in ("id", "zip", "mixed")] == ["LONG", "STRING", "STRING"]
+        destination = Destination()
+        folder.sync(destination, infer_types="true")
+        time.sleep(0.02)
+        folder.write("b.csv", "id,zip,mixed\nx,1,1\n")
+        with pytest.raises(SourceError, match="b.csv, line 2: "):
+            folder.sync(destination, infer_types="true")
+        (folder.path / "a.csv").unlink()
+        with pytest.raises(
+            SourceError, match="types are inferred, is another than at first: id was LONG and is STRING"
+        ):
+            folder.sync(destination, infer_types="true")
+
+    def test_modified_is_the_time_that_the_file_shows(self, folder: Folder) -> None:
+        os.utime(folder.write("a.csv", "n\n1\n"), ns=(0, 1_700_000_000_123_456_000))
+        (row,) = rows(folder.sync())
+        assert row["_modified"] == "2023-11-14T22:13:20.123456Z"
+
+    def test_a_table_for_each_pattern(self, folder: Folder) -> None:
+        folder.write("a/1.csv", "n\n1\n")
+        folder.write("b/1.csv", "id,m\n2,x\n")
+        folder.write("c/1.csv", "n\n3\n")
+        sink = sync(
+            connector,
+            {**folder.configuration, "tables": "one = a/*; two = b/*\none = c/*", "primary_keys": "two = id"},
+        )
+        assert sorted(row["n"] for row in sink.destination.table("one")) == ["1", "3"]
+        assert sink.destination.keys["two"] == ("id",)
+
+
+class TestRawFiles:
+    def test_arrive_whole_beside_the_row_that_names_them(self, folder: Folder) -> None:
+        picture = bytes(range(256)) * 20_000
+        folder.write("a/picture.png", picture)
+        folder.write("b.pdf", b"")
+        settings = folder.settings("**/*", format="raw")
+        sink = sync(connector, settings)
+        assert sink.files == {("records", "a/picture.png"): picture, ("records", "b.pdf"): b""}
+        found = {row["_file"]: row["_size"] for row in sink.destination.table("records")}
+        assert found == {"a/picture.png": str(len(picture)), "b.pdf": "0"}
+        assert sync(connector, settings, sink.destination).upserts == {}
+
+    def test_stopped_at_any_operation(self, folder: Folder) -> None:
+        for number in range(4):
+            folder.write(f"{number}.bin", bytes(1000))
+        assert stop_and_resume.check(connector, folder.settings("*.bin", format="raw")) > 10
 
 
 class TestStopAndResume:
@@ -324,8 +662,9 @@ class TestBadInput:
         destination = Destination()
         with pytest.raises(SourceError) as error:
             folder.sync(destination)
-        assert [row["_file"] for row in destination.table("records")] == ["a.csv"], "what came before is delivered"
-        assert "open" not in destination.committed["streams"]["records"], "the state is before the bad file"
+        assert "a.csv" in {row["_file"] for row in destination.table("records")}, "what came before is delivered"
+        upto = destination.committed["streams"]["records"]["upto"]
+        assert upto[1] == "a.csv", "the state is before the bad file"
         return str(error.value)
 
     @pytest.mark.parametrize(
@@ -333,11 +672,11 @@ class TestBadInput:
         [
             ("n,m\n1,2\n1,2,3\n", "bad.csv, line 3: 3 fields where the header has 2: correct the line, or quote"),
             ("n,m\n1\n", "bad.csv, line 2: 1 fields where the header has 2"),
-            ('n,m\n1,"open\n2,3\n', "bad.csv, line 2: unexpected end of data: is a quote not closed"),
+            ('n,m\n1,"open\n2,3\n', "bad.csv, line 2: a quote is not closed: close it"),
             ('n,m\n1,"a"b\n', "bad.csv, line 2: "),
-            (b"n,m\n1,\xff\n", "bad.csv, line 2: byte 3 is not UTF-8: save the file as UTF-8"),
-            (b"n,m\n1,a\0b\n", "bad.csv, line 2: holds a NUL byte"),
-            ("n,m\r1,2\r", "bad.csv, line 1: a carriage return stands alone"),
+            (b"n,m\n1,\xff\n", "bad.csv, line 2: holds bytes that are no text in utf-8: save the file as UTF-8"),
+            (b"n,m\n1,a\0b\n", "bad.csv, line 2: holds a NUL character"),
+            ("n,m\r1,2\r", "bad.csv cannot be read, line 1: a carriage return stands alone"),
         ],
     )
     def test_one_sentence_with_file_line_and_reason(self, folder: Folder, content: str | bytes, sentence: str) -> None:
@@ -350,8 +689,8 @@ class TestBadInput:
             assert self.told(folder, content).startswith(sentence)
 
     def test_a_missing_folder_is_named(self, folder: Folder) -> None:
-        with pytest.raises(SourceError, match="the setting folder names '/no/such', and /no/such is not a folder"):
-            folder.sync(folder="/no/such")
+        with pytest.raises(SourceError, match="the setting location names '/no/such', and /no/such is not a folder"):
+            folder.sync(location="/no/such")
 
     def test_a_folder_without_files_is_a_warning(self, folder: Folder) -> None:
         assert any("matches *.csv: nothing to sync" in warning for warning in folder.sync().warnings)
@@ -359,7 +698,7 @@ class TestBadInput:
     def test_a_key_column_that_is_missing_is_named(self, folder: Folder) -> None:
         folder.write("a.csv", "n\n1\n")
         with pytest.raises(
-            SourceError, match="primary_key names 'order_id', which a.csv does not have: its columns are n"
+            SourceError, match="primary_keys names 'order_id' for records, which a.csv does not have: its columns are n"
         ):
             folder.sync(primary_key="order_id")
 
@@ -393,25 +732,49 @@ class TestBadInput:
         outside = tmp_path_factory.mktemp("outside") / "secret.csv"
         outside.write_text("n\n1\n")
         (folder.path / "a.csv").symlink_to(outside)
-        with pytest.raises(SourceError, match="is a link to a file outside of the setting folder"):
+        with pytest.raises(SourceError, match="is a link to a file outside of the setting location"):
             folder.sync()
 
     def test_wrong_settings_are_told_at_once(self) -> None:
         with pytest.raises(ConfigurationError) as told:
-            connector.schema({"pattern": "../*.csv", "delimiter": ";;", "page_bytes": "1"})
-        assert len(str(told.value).splitlines()) == 5
+            connector.schema({"tables": "records", "delimiter": ";;", "page_bytes": "1", "encoding": "klingon"})
+        assert len(str(told.value).splitlines()) == 6  # those four, and the location that is missing
 
-    def test_a_line_longer_than_any_record_is_told(self, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(connector.CsvFile.batches.__globals__, "LONGEST_LINE", 1000)
-        folder.write("a.csv", "n\n" + "x" * 2000)
-        with pytest.raises(SourceError, match="line 2: is longer than 1,000 bytes: is it a CSV file"):
-            folder.sync()
+    @pytest.mark.parametrize(
+        ("settings", "sentence"),
+        [
+            ({"tables": "a = ../*.csv"}, "'../*.csv' leads out of the location"),
+            ({"tables": "a = /etc/*"}, "'/etc/*' leads out of the location"),
+            ({"tables": "A B = *; a_b = *"}, "two names become one"),
+            ({"tables": "_bad_rows = *"}, "two names become one, or _bad_rows"),
+            ({"primary_keys": "b = id"}, "primary_keys: 'b' is no table"),
+            ({"columns": "b.id = LONG"}, "expected TABLE.COLUMN = TYPE with one of the tables, found 'b.id'"),
+            ({"columns": "a.id = NUMBER"}, "'NUMBER' is no type"),
+            ({"columns": "a.id = DECIMAL(50, 2)"}, "is no DECIMAL"),
+            ({"location": "ftp://host/x"}, "expected a folder, s3://BUCKET/PREFIX"),
+            ({"location": "http://host.example/x", "tables": "a = b.csv"}, "http:// sends everything readable"),
+            ({"location": "https://host.example/x"}, "a web server does not list its files"),
+        ],
+    )
+    def test_settings_that_make_no_sense_are_told(self, settings: dict[str, str], sentence: str) -> None:
+        with pytest.raises(ConfigurationError) as told:
+            connector.schema({"location": "sample", "tables": "a = *.csv", **settings})
+        assert sentence in str(told.value)
 
 
 class TestSetupForm:
-    def test_finds_files_and_reads_a_header(self, folder: Folder) -> None:
+    def run(self, configuration: dict[str, str]) -> list[Any]:
+        return [test(configuration) for test in (connector.list_test, connector.find_test, connector.read_test)]
+
+    def test_lists_finds_and_reads(self, folder: Folder) -> None:
         folder.write("a.csv", "n\n")
-        assert connector.files_test(folder.configuration).success
+        assert all(result.success for result in self.run(folder.configuration))
 
     def test_says_what_is_wrong(self, folder: Folder) -> None:
-        assert "matches *.csv" in connector.files_test(folder.configuration).failure
+        _, found, _ = self.run(folder.configuration)
+        assert "matches *.csv" in found.failure
+        listed, _, _ = self.run({**folder.configuration, "location": "/no/such"})
+        assert "is not a folder" in listed.failure
+        folder.write("a.csv", b"n\xff\n1\n")
+        _, _, read = self.run(folder.configuration)
+        assert "a.csv" in read.failure

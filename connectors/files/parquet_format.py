@@ -1,0 +1,285 @@
+"""Parquet files: a few thousand rows at a time, whatever the size of their row groups, from any row on."""
+
+import io
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from itertools import repeat
+from typing import Any, BinaryIO, cast
+
+from arro3.core import DataType, RecordBatch
+from arro3.io import read_parquet
+
+from batches import BadRow, Batch, Place, Target
+from content import Content, File, FileProblem
+from csv_format import column_names
+from parquet_columns import (
+    ArrowProblem,
+    Refusals,
+    Values,
+    arrow_problems,
+    column_type,
+    exact_json_values,
+    json_values,
+    values_of,
+    values_size,
+)
+from parquet_footer import ENCRYPTED_MAGIC, MAGIC, TAIL_BYTES, Footer, FooterProblem, RowGroup
+from service_spec import FILE, LINE, MODIFIED, Settings
+from shared.errors import SourceError
+from shared.pages import Record
+from shared.values import UNDECLARED, ColumnType, dump_json
+from text_values import modified_text
+
+_FIRST_READ = 65_536  # from the end of the file: most footers are in it
+_WHOLE_GROUP = 8 * 1_048_576  # bytes of a row group that are fetched at once
+_WINDOWS = 8 * 1_048_576  # bytes of all columns' windows into a larger row group
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 32_768, 1_048_576
+# Rows decoded together: as many as make about so many bytes of Arrow's.
+_BATCH_BYTES = 500_000
+_MOST_ROWS, _FIRST_ROWS = 2_048, 16
+_FASTER = 16  # times as many rows as before at most: the next ones may be wider
+_TOO_LARGE = 4  # times as many rows as fit are too many
+_RAW_CHARACTERS = 10_000
+
+# A column: its name as delivered, its name in the file, its type.
+_Column = tuple[str, str, DataType]
+
+
+class ParquetReader:
+    """One Parquet file. Its place is {"row": number of rows before}; `_line` is the number of a row, from 1.
+
+    Raises FileProblem for a file that is none, or is damaged or encrypted.
+    """
+
+    def __init__(self, content: Content, file: File, settings: Settings, name: str = "") -> None:
+        self.name = name or file.name
+        self._content, self._file = content, file
+        self._footer_at, self._footer = self._read_footer()
+        with self._told():
+            schema = read_parquet(cast(BinaryIO, self._as_file(None))).schema
+        self._fields: list[_Column] = list(zip(column_names(schema.names), schema.names, schema.types, strict=True))
+        self.columns: Mapping[str, ColumnType] = {name: column_type(type_) for name, _, type_ in self._fields}
+
+    def batches(self, target: Target, place: Place | None = None) -> Iterator[Batch]:
+        records = _Records(self._fields, target, {FILE: self.name, MODIFIED: modified_text(self._file)})
+        begun = int(place["row"]) if place else 0
+        before = 0
+        for group in self._footer.row_groups:
+            if before + group.rows > begun:
+                for first, batch in self._batches_of(group, max(0, begun - before)):
+                    yield records.batch(batch, before + first)
+            before += group.rows
+
+    def _batches_of(self, group: RowGroup, done: int) -> Iterator[tuple[int, RecordBatch]]:
+        """The rows of a row group behind the first `done`, with the number of the first of them in the group."""
+        file = self._as_file(group)
+        rows = min(self._rows_that_fit(file), _rows_of_bytes(group.rows, group.size))
+        while done < group.rows:
+            for batch in self._decoded(file, rows, done):
+                fitting = _fitting(batch)
+                is_large = rows > _TOO_LARGE * fitting
+                step = fitting if is_large else batch.num_rows
+                for first in range(0, batch.num_rows, step):
+                    yield done + first, batch.slice(first, min(step, batch.num_rows - first))
+                done += batch.num_rows
+                if is_large:
+                    rows = fitting  # and the group is begun again
+                    break
+            else:
+                break
+        if done != group.rows:
+            raise FileProblem(f"{self.name} has fewer rows than it says: was it written to its end?")
+
+    def _rows_that_fit(self, file: "_GroupFile") -> int:
+        """How many rows are decoded together, going by the first ones of a row group."""
+        rows = _FIRST_ROWS
+        while True:
+            with closing(self._decoded(file, rows, 0)) as batches:
+                batch = next(batches, None)
+            fitting = _fitting(batch) if batch else rows
+            if fitting <= rows or batch is None or batch.num_rows < rows:
+                return fitting
+            rows = min(fitting, _FASTER * rows)
+
+    def _decoded(self, file: "_GroupFile", rows: int, skip: int) -> Generator[RecordBatch, None, None]:
+        """The row group's batches of so many rows, without the first rows of it."""
+        with self._told(file):
+            reader = read_parquet(cast(BinaryIO, file), batch_size=rows)
+        while True:
+            with self._told(file):
+                batch = next(reader, None)
+            if batch is None:
+                return
+            dropped = min(skip, batch.num_rows)
+            skip -= dropped
+            if dropped < batch.num_rows:
+                yield batch.slice(dropped) if dropped else batch
+
+    def _as_file(self, group: RowGroup | None) -> "_GroupFile":
+        spans = self._footer.chunks(group) if group else []
+        return _GroupFile(self._content, spans, self._footer_at, self._footer.only(group))
+
+    def _read_footer(self) -> tuple[int, Footer]:
+        """Where the footer begins, and what it says."""
+        size = self._file.size
+        if size < 0:
+            raise FileProblem(f"{self.name}: the server does not tell its length, which Parquet needs")
+        end = self._content.read(max(0, size - _FIRST_READ), _FIRST_READ)
+        if end[-len(MAGIC) :] == ENCRYPTED_MAGIC:
+            raise FileProblem(f"{self.name} is an encrypted Parquet file, which cannot be read here")
+        if end[-len(MAGIC) :] != MAGIC or len(end) < TAIL_BYTES:
+            raise FileProblem(f"{self.name} is no Parquet file, or was not written to its end")
+        length = int.from_bytes(end[-TAIL_BYTES : -len(MAGIC)], "little")
+        at = size - TAIL_BYTES - length
+        if at < 0:
+            raise FileProblem(f"{self.name} is no whole Parquet file: its footer is longer than the file")
+        behind = length + TAIL_BYTES
+        data = end[-behind:-TAIL_BYTES] if behind <= len(end) else self._content.read(at, length)
+        try:
+            return at, Footer(data)
+        except FooterProblem as problem:
+            raise FileProblem(f"{self.name} cannot be read as Parquet: {problem}") from problem
+
+    @contextmanager
+    def _told(self, file: "_GroupFile | None" = None) -> Iterator[None]:
+        """Raises what went wrong in Arrow's library as a FileProblem, or as what its reading of the file raised."""
+        try:
+            with arrow_problems():
+                yield
+        except ArrowProblem as problem:
+            if file and file.failure:
+                raise file.failure from None
+            raise FileProblem(f"{self.name} cannot be read as Parquet: {problem}") from problem
+
+
+def _fitting(batch: RecordBatch) -> int:
+    """How many rows like these are decoded together."""
+    return _rows_of_bytes(batch.num_rows, values_size(batch))
+
+
+def _rows_of_bytes(rows: int, size: int) -> int:
+    """How many rows are decoded together where so many rows have so many bytes."""
+    return max(1, min(_MOST_ROWS, _BATCH_BYTES * rows // max(1, size)))
+
+
+class _Records:
+    """Makes records of a file's batches, for the columns of a target."""
+
+    def __init__(self, fields: list[_Column], target: Target, of_file: Record) -> None:
+        self._fields, self._of_file = fields, of_file
+        titles = Counter(title for _, title, _ in fields)
+        self._declared: list[tuple[int, str, Values]] = []
+        self._undeclared: list[tuple[int, str, Values]] = []
+        for place, (name, title, type_) in enumerate(fields):
+            if name in target.columns:
+                self._declared.append((place, name, values_of(type_, target.columns[name])))
+            else:
+                self._undeclared.append((place, title if titles[title] == 1 else name, exact_json_values(type_)))
+
+    def batch(self, batch: RecordBatch, before: int) -> Batch:
+        """The rows of a batch as records, `before` rows of the file being before them."""
+        refused: Refusals = {}
+        values = self._values(batch, self._declared, refused)
+        if self._undeclared:
+            undeclared = self._values(batch, self._undeclared, refused)
+            values[UNDECLARED] = [
+                dict(zip(undeclared, row, strict=True)) for row in zip(*undeclared.values(), strict=True)
+            ]
+        lines = range(before + 1, before + batch.num_rows + 1)
+        columns: dict[str, Iterable[Any]] = {
+            **values, LINE: lines, **{name: repeat(value) for name, value in self._of_file.items()}
+        }  # fmt: skip
+        bad = [BadRow(lines[row], self._raw(batch.slice(row, 1)), reason) for row, reason in sorted(refused.items())]
+        return Batch(_rows(columns, refused), {"row": before + batch.num_rows}, bad, values_size(batch))
+
+    def _values(
+        self, batch: RecordBatch, columns: list[tuple[int, str, Values]], refused: Refusals
+    ) -> dict[str, list[Any]]:
+        found = {}
+        for place, name, values in columns:
+            wrong: Refusals = {}
+            found[name] = values(batch.column(place), wrong)
+            for row, reason in wrong.items():
+                refused.setdefault(row, f"column {name}: {reason}")
+        return found
+
+    def _raw(self, row: RecordBatch) -> str:
+        """One row as JSON text, cut where it is long."""
+        values = {
+            title: json_values(type_)(row.column(place), {})[0] for place, (_, title, type_) in enumerate(self._fields)
+        }
+        return dump_json(values)[:_RAW_CHARACTERS]
+
+
+def _rows(columns: Mapping[str, Iterable[Any]], refused: Refusals) -> Iterator[Record]:
+    names = tuple(columns)
+    # One of the columns, the line, has an end; those that repeat have none.
+    rows = zip(*columns.values(), strict=False)
+    if not refused:
+        for row in rows:
+            yield dict(zip(names, row, strict=False))
+        return
+    for number, row in enumerate(rows):
+        if number not in refused:
+            yield dict(zip(names, row, strict=True))
+
+
+class _GroupFile(io.RawIOBase):
+    """One row group of a content as a seekable file: the content's bytes with another footer behind them.
+
+    A row group that is not large is fetched at once. Of a larger one, a window into each column is in memory: its
+    pages are read in their order, a page of each column in turn.
+    """
+
+    def __init__(self, content: Content, spans: list[tuple[int, int]], footer_at: int, footer: bytes) -> None:
+        super().__init__()
+        self._content, self._footer_at, self._footer = content, footer_at, footer
+        self.failure: SourceError | None = None
+        if spans and spans[-1][1] - spans[0][0] <= _WHOLE_GROUP:
+            spans = [(spans[0][0], spans[-1][1])]
+            self._window = _WHOLE_GROUP
+        else:
+            self._window = max(_SMALLEST_WINDOW, min(_LARGEST_WINDOW, _WINDOWS // max(1, len(spans))))
+        self._starts, self._ends = [start for start, _ in spans], [end for _, end in spans]
+        self._windows: dict[int, tuple[int, bytes]] = {}
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._footer_at + len(self._footer)}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        try:
+            data = self._bytes_at(self._at, len(view))
+        except SourceError as failure:
+            self.failure = failure  # kept as it is: Arrow's library makes a text of it
+            raise
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _bytes_at(self, at: int, wanted: int) -> memoryview:
+        """Bytes from a place on: as many as wanted, or fewer where a window ends; none at the end."""
+        if at >= self._footer_at:
+            start = at - self._footer_at
+            return memoryview(self._footer)[start : start + wanted]
+        column = bisect_right(self._starts, at) - 1
+        start, data = self._windows.get(column, (0, b""))
+        if not start <= at < start + len(data):
+            left = self._ends[column] - at if column >= 0 else 0
+            length = min(max(wanted, min(left, self._window)), self._footer_at - at)
+            start, data = self._windows[column] = at, self._content.read(at, length)
+        return memoryview(data)[at - start : at - start + wanted]

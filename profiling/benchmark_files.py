@@ -1,0 +1,358 @@
+"""The benchmark of connectors/files: TPC-H lineitem in four formats, from disk and from an S3 server of its own.
+
+    make bench CONNECTOR=files            6 M rows of each, and 5 GB of CSV, in 25 minutes, 10 GB of disk and of memory
+    make bench CONNECTOR=files QUICK=1    a tenth of each, without the 5 GB, in three minutes
+
+The marks are the floor (see benchmark.py), for CSV the standard library's `csv` alone, and the documented patterns: a
+file in batches, for which Polars stands, and `readlines()` for JSON Lines. What is read has just been written: the
+disk's own speed counts for nothing. The S3 server is moto, a process beside: it cuts every range that is asked for
+out of the whole object, so that Parquet waits for it more than it would for another.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from fivetran_connector_sdk import Operations as op
+
+from profiling import latency_proxy
+from profiling.benchmark import (
+    DOCUMENTED,
+    FLOOR,
+    OURS,
+    Comparison,
+    DataSet,
+    Source,
+    Variant,
+    Work,
+    compare,
+    floor,
+    machine,
+    save,
+    say,
+    sync,
+)
+from profiling.latency_proxy import LatencyProxy
+from profiling.served import served
+from tests.sources import s3_server, tpch
+from tests.sources.interruption import Interruption
+from tests.sources.s3_server import S3Server
+
+NAME = "files"
+TABLE = "lineitem"
+MOST_MB = 64
+MOST_OVER_FLOOR = 1.25  # for CSV
+MOST_OVER_ONE = 1.3  # for many small files, beside a large one
+LATENCY_SECONDS = 0.02
+BATCH_ROWS = 10_000  # of the documented patterns
+# The connector leaves files alone that were written just now, and waits for them.
+SETTLING_SECONDS = 2.0
+
+OURS_S3, CSV_ALONE = "ours, from S3", "csv module alone"
+SMALL_FILES, ONE_FILE = "many small files", "floor, one large file"
+
+_BLOCK = 1_048_576
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    scale    TPC-H scale of the larger files; 1 is 6 M rows and 766 MB of CSV
+    rounds   of CSV, the one format that promises a time; the others are measured once
+    files    into how many small ones the large CSV file is cut
+    longest  TPC-H scale of the CSV file that shows whether memory is flat, beside one of a fiftieth; 0: none does
+    """
+
+    scale: float
+    rounds: int
+    files: int
+    longest: float
+
+
+FULL = Size(1, 2, 10_000, 6.53)
+QUICK = Size(0.1, 3, 500, 0)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The rows of a TPC-H scale in a CSV file."""
+
+    path: Path
+    scale: float
+    rows: int
+
+    def source(self, suffix: str = ".csv") -> Source:
+        """The file of these rows that has this suffix."""
+        name = self.path.with_suffix(suffix).name
+        return Source({"location": str(self.path.parent), "tables": f"{TABLE} = {name}"}, self.rows)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that the rows are measured in.
+
+    make        writes them to a path
+    documented  the records of a path in batches, read as is usual
+    """
+
+    name: str
+    suffix: str
+    make: Callable[[Lines, Path], None]
+    documented: Callable[[Path], Iterable[Iterable[dict[str, Any]]]]
+
+
+def main() -> int:
+    """Runs the benchmark; returns the exit code. A target that is missed is no failure: the figures are the result."""
+    parser = argparse.ArgumentParser(description="Measures connectors/files against its floor and the usual code.")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, and no file of 5 GB")
+    size = QUICK if parser.parse_args().quick else FULL
+    with Interruption() as interruption:
+        try:
+            _run(size, interruption)
+        except RuntimeError as failure:
+            print(f"bench: {failure}", file=sys.stderr)
+            return 1
+        return 0
+    with suppress(OSError):  # after SIGHUP there is no terminal any more
+        print("\nbench: interrupted; everything it started is stopped and removed", file=sys.stderr)
+    return 130
+
+
+def _run(size: Size, interruption: Interruption) -> None:
+    described = machine(f"Polars {pl.__version__}, moto {version('moto')}")
+    say(described)
+    comparisons = []
+    with ExitStack() as running:
+        with interruption.held_back():
+            folder = running.enter_context(tempfile.TemporaryDirectory(prefix="bench-files-"))
+            server = running.enter_context(s3_server.start())
+        try:
+            for comparison in benchmark(Path(folder), server, size):
+                comparisons.append(comparison)
+                say(f"\n{comparison.table()}\n")
+        finally:
+            interruption.hold()
+    say(f"every single run: {os.path.relpath(save(NAME, described, size.rounds, comparisons))}")
+
+
+def benchmark(folder: Path, server: S3Server, size: Size) -> Iterator[Comparison]:
+    """Makes the data sets, one after another, and measures each."""
+    small, large = lineitem(folder, "small", size.scale / 10), lineitem(folder, "large", size.scale)
+    for form in FORMATS:
+        with data_set(server, form, small, large) as measured:
+            yield compare(measured, size.rounds if form is CSV else 1)
+    with small_files(server, large, size.files) as measured:
+        yield compare(measured, 1)
+    if size.longest:
+        yield compare(long(folder, size.longest), 1)
+
+
+# The data
+
+
+def lineitem(folder: Path, name: str, scale: float) -> Lines:
+    """FOLDER/NAME.csv."""
+    say(f"writing {name}.csv")
+    [made] = tpch.write_csv(folder, scale, [TABLE])
+    path = made.rename(folder / f"{name}.csv")
+    with path.open("rb") as file:
+        rows = sum(block.count(b"\n") for block in iter(partial(file.read, _BLOCK), b"")) - 1  # the header's line
+    return Lines(path, scale, rows)
+
+
+def write_gzip(lines: Lines, path: Path) -> None:
+    with lines.path.open("rb") as file, gzip.open(path, "wb", compresslevel=6) as compressed:
+        shutil.copyfileobj(file, compressed, _BLOCK)
+
+
+def write_json_lines(lines: Lines, path: Path) -> None:
+    pl.scan_csv(lines.path).sink_ndjson(path)
+
+
+def write_parquet(lines: Lines, path: Path) -> None:
+    """Another file of the same rows, not one made of the CSV file: its columns have the types of TPC-H."""
+    command = [str(Path(sys.executable).with_name("tpchgen-cli")), "parquet", "--quiet", "--overwrite"]
+    command += ["--scale-factor", str(lines.scale), "--output-dir", str(path.parent), "--tables", TABLE]
+    subprocess.run(command, check=True)
+    (path.parent / f"{TABLE}.parquet").rename(path)
+
+
+@contextmanager
+def data_set(server: S3Server, form: Format, small: Lines, large: Lines) -> Iterator[DataSet]:
+    """The rows in one format, on disk and on the server; what was made for it is removed on exit."""
+    say(f"storing {form.name}")
+    paths = [lines.path.with_suffix(form.suffix) for lines in (small, large)]
+    for lines, path in zip((small, large), paths, strict=True):
+        form.make(lines, path)
+        server.put(path.name, path)
+    time.sleep(SETTLING_SECONDS)
+    yield DataSet(
+        f"{form.name}: {large.rows:,} rows of TPC-H lineitem, {paths[1].stat().st_size / 1e6:,.0f} MB",
+        small.source(form.suffix),
+        large.source(form.suffix),
+        MOST_MB,
+        variants(server, form),
+        most_over_floor=MOST_OVER_FLOOR if form is CSV else None,
+        aim_over_floor=None,
+        is_faster=False,
+    )
+    if form is not CSV:  # which the others are made of
+        for path in paths:
+            path.unlink()
+            server.delete(path.name)
+
+
+@contextmanager
+def small_files(server: S3Server, lines: Lines, count: int) -> Iterator[DataSet]:
+    """The rows of the CSV file, which is on the server, in so many small files, at a distance.
+
+    What is compared in memory is every tenth of them.
+    """
+    say(f"storing {count:,} small files")
+    tenth = sum(rows for number, rows in enumerate(_stored_in_parts(server, lines, count)) if number % 10 == 0)
+    with served(partial(latency_proxy.start, server.port, LATENCY_SECONDS)) as proxy:
+        configuration = server.configuration_at(proxy.ask(port))
+        large_file = {"tables": f"{TABLE} = {lines.path.name}"}
+        yield DataSet(
+            f"{count:,} small files beside a large one of the same {lines.rows:,} rows, "
+            f"from S3 with a latency of {LATENCY_SECONDS * 1000:.0f} ms",
+            Source({**configuration, "tables": f"{TABLE} = parts/*0.csv"}, tenth),
+            Source({**configuration, "tables": f"{TABLE} = parts/*.csv"}, lines.rows),
+            MOST_MB,
+            (
+                Variant(SMALL_FILES, partial(sync, NAME, {}), "sync", ONE_FILE),
+                Variant(ONE_FILE, partial(sync, NAME, large_file), "floor", ONE_FILE),
+            ),
+            most_over_floor=MOST_OVER_ONE,
+            aim_over_floor=None,
+        )
+
+
+def _stored_in_parts(server: S3Server, lines: Lines, count: int) -> Iterator[int]:
+    """Cuts the CSV file into objects with a header each; yields how many rows each has."""
+    rows_each = -(-lines.rows // count)
+    with lines.path.open("rb") as file:
+        header = next(file)
+        number = 0
+        while rows := list(islice(file, rows_each)):
+            server.put(f"parts/{number:06}.csv", header + b"".join(rows))
+            yield len(rows)
+            number += 1
+
+
+def port(proxy: LatencyProxy) -> int:
+    return proxy.port
+
+
+def long(folder: Path, scale: float) -> DataSet:
+    """A CSV file that is larger than most, beside one of a fiftieth: only their memory is compared."""
+    small, large = lineitem(folder, "short", scale / 50), lineitem(folder, "long", scale)
+    time.sleep(SETTLING_SECONDS)
+    sizes = [f"{lines.path.stat().st_size / 1e6:,.0f} MB" for lines in (small, large)]
+    return DataSet(
+        f"flat memory: {' and '.join(sizes)} of CSV",
+        small.source(),
+        large.source(),
+        MOST_MB,
+        (Variant(OURS, partial(sync, NAME, {}), "sync", OURS),),
+        times="fifty",
+    )
+
+
+# The ways to deliver it
+
+
+def variants(server: S3Server, form: Format) -> tuple[Variant, ...]:
+    reading = (Variant(CSV_ALONE, csv_alone, "reading"),) if form is CSV else ()
+    return (
+        Variant(OURS, partial(sync, NAME, {}), "sync"),
+        Variant(OURS_S3, partial(sync, NAME, server.configuration), "sync"),
+        Variant(FLOOR, partial(floor, NAME, {}), "floor"),
+        *reading,
+        Variant(DOCUMENTED, partial(documented, form), "pattern"),
+    )
+
+
+def csv_alone(source: Source) -> Work:
+    """Every record as a dict, by the standard library, and nothing done with it."""
+
+    def read() -> None:
+        with _path(source).open(newline="") as file:
+            rows = csv.reader(file)
+            names = next(rows)
+            for row in rows:
+                dict(zip(names, row, strict=False))
+
+    return Work([], read)
+
+
+def documented(form: Format, source: Source) -> Work:
+    """The documented pattern: the type of a column is inferred from its values, but for those of the primary key."""
+    key = ["l_orderkey", "l_linenumber"]
+    tables = [{"table": TABLE, "primary_key": key, "columns": dict.fromkeys(key, "LONG")}]
+
+    def deliver() -> None:
+        # Bare code on purpose: what it spares itself (values as written, resuming, errors told) makes it faster.
+        for number, batch in enumerate(form.documented(_path(source))):
+            for record in batch:
+                op.upsert(TABLE, record)
+            op.checkpoint({"batch": number})
+
+    return Work(tables, deliver)
+
+
+def csv_batches(path: Path) -> Iterator[Iterable[dict[str, Any]]]:
+    return _rows_of(pl.scan_csv(path))
+
+
+def parquet_batches(path: Path) -> Iterator[Iterable[dict[str, Any]]]:
+    return _rows_of(pl.scan_parquet(path))
+
+
+def json_lines_batches(path: Path) -> Iterator[Iterable[dict[str, Any]]]:
+    with path.open() as file:
+        lines = file.readlines()
+    for start in range(0, len(lines), BATCH_ROWS):
+        yield map(json.loads, lines[start : start + BATCH_ROWS])
+
+
+def _rows_of(frame: pl.LazyFrame) -> Iterator[Iterable[dict[str, Any]]]:
+    return (batch.iter_rows(named=True) for batch in frame.collect_batches(chunk_size=BATCH_ROWS))
+
+
+def _path(source: Source) -> Path:
+    return Path(source.configuration["location"], source.configuration["tables"].removeprefix(f"{TABLE} = "))
+
+
+def _is_made(lines: Lines, path: Path) -> None:
+    """The CSV file is there already."""
+
+
+CSV = Format("CSV", ".csv", _is_made, csv_batches)
+FORMATS = (
+    CSV,
+    Format("CSV, gzip", ".csv.gz", write_gzip, csv_batches),
+    Format("JSON Lines", ".jsonl", write_json_lines, json_lines_batches),
+    Format("Parquet", ".parquet", write_parquet, parquet_batches),
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
