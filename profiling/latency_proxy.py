@@ -16,10 +16,15 @@ class LatencyProxy(TcpProxy):
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
         while data := await reader.read(CHUNK_BYTES):
-            loop.call_later(self.delay_seconds / 2, writer.write, data)
+            loop.call_later(self.delay_seconds / 2, _write, writer, data)
             await writer.drain()
         await asyncio.sleep(self.delay_seconds)  # all is written by now
         writer.close()
+
+
+def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    if not writer.is_closing():  # who was to have it may have gone meanwhile
+        writer.write(data)
 
 
 @contextmanager

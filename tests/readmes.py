@@ -2,12 +2,15 @@
 blocks of its own.
 
 A block of a connector's own stands between `<!-- module.function: written by `make readme` -->` and
-`<!-- end of module.function -->`: the function of that module of the connector returns the text between.
+`<!-- end of module.function -->`: the function of that module of the connector returns the text between. For
+`module.__doc__` it is the table in the module's docstring.
 """
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 from tests.loading import CONNECTORS, NAMES, load_module, load_spec
 
@@ -37,10 +40,37 @@ def with_blocks(name: str, text: str) -> str:
     """The text of the README of connectors/NAME with its own blocks as the connector's functions return them."""
 
     def written(block: re.Match[str]) -> str:
-        content: str = getattr(load_module(name, block["module"]), block["function"])()
+        found = getattr(load_module(name, block["module"]), block["function"])
+        content: str = table_in(found) if isinstance(found, str) else found()
         return block["begin"] + content + block["end"]
 
     return _BLOCK.sub(written, text)
+
+
+def table_in(docstring: str) -> str:
+    """The table in a docstring, whose columns begin where those of its headings do, as Markdown.
+
+    >>> print(table_in("Values.\\n\\n    type    what\\n    LONG    whole numbers\\n            of 64 bits"), end="")
+    | type | what |
+    |---|---|
+    | LONG | whole numbers of 64 bits |
+    """
+    paragraphs = (dedent(text).strip("\n").split("\n") for text in docstring.split("\n\n")[1:])
+    lines = next(lines for lines in paragraphs if "  " in lines[0])
+    starts = [heading.start() for heading in re.finditer(r"\S+( \S+)*", lines[0])]
+    rows: list[list[str]] = []
+    for cells in (list(_cells(line, starts)) for line in lines):
+        if cells[0]:
+            rows.append(cells)
+        else:  # the line before goes on
+            rows[-1] = [f"{above} {cell}".strip() for above, cell in zip(rows[-1], cells, strict=True)]
+    head, *body = (f"| {' | '.join(row)} |\n" for row in rows)
+    return head + "|---" * len(starts) + "|\n" + "".join(body)
+
+
+def _cells(line: str, starts: list[int]) -> Iterator[str]:
+    for start, end in zip(starts, [*starts[1:], len(line)], strict=True):
+        yield line[start:end].strip()
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from text_values import TEXT_TYPES, modified_text, text_converter
 FIVETRANS_OWN = ("_fivetran_deleted", "_fivetran_id", "_fivetran_synced")
 
 _SAMPLE = 65_536  # bytes in which the header is looked for, and the delimiter
+_LONG_TEXT = 1_048_576
 _DELIMITERS = ",\t;|"
 _OPEN = "a quote is not closed: close it, or double the quote inside the field"
 _LONE = "a quote stands alone in a line behind one that was not closed: close it"
@@ -203,7 +204,7 @@ class _Parser:
     def _plain(self, data: bytes, line: int, text: str) -> _Block | None:
         """Each line is a record: the fast way for most files. None if one of them cannot be read."""
         try:
-            rows: list[_Row] = [*self._reader(io.StringIO(text, newline="\n"))]
+            rows: list[_Row] = [*self._reader(_lines_of(text))]
         except csv.Error:
             return None
         return _Block(data, line, rows, range(1, len(rows) + 1))
@@ -211,7 +212,7 @@ class _Parser:
     def _marked(self, data: bytes, line: int, text: str) -> _Block:
         """Records may go over several lines, be faulty, or stand between comments."""
         comments = _CommentedLines(text, self._comment) if self._comment else None
-        reader = self._reader(comments or io.StringIO(text, newline="\n"))
+        reader = self._reader(comments or _lines_of(text))
         rows: list[_Row] = []
         ends: list[int] = []
         block = _Block(data, line, rows, ends)
@@ -283,7 +284,7 @@ class _CommentedLines:
     """The lines of a text, of which those that are comments are empty. A quoted field may hold what looks like one."""
 
     def __init__(self, text: str, comment: str) -> None:
-        self._lines = io.StringIO(text, newline="\n")
+        self._lines = _lines_of(text)
         self._comment = comment
         self._begins_record = True
         self._is_comment = False
@@ -420,6 +421,19 @@ class _RecordMaker:
                 {title: fields[place] for place, title in self._undeclared.items()}
             )
         return record
+
+
+def _lines_of(text: str) -> Iterator[str]:
+    """The lines of a text. StringIO is fast, but takes four bytes a character, which is much for a very long record."""
+    return io.StringIO(text, newline="\n") if len(text) <= _LONG_TEXT else _cut_lines(text)
+
+
+def _cut_lines(text: str) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def _are_rows(rows: list[_Row], width: int) -> bool:

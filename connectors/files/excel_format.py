@@ -10,7 +10,8 @@
     error                  #N/A, #DIV/0! and the like
     nothing                no value (NULL)
 
-The texts of all cells are in memory, as Excel keeps them apart from the sheets; the sheets are not.
+The texts of all cells are in memory, as Excel keeps them apart from the sheets: a million different ones take about
+170 MB. Of the sheets, nothing but about 100 bytes for each row read is, and a sheet has 1,048,576 rows at most.
 """
 
 import zipfile

@@ -13,6 +13,7 @@
     binary of any kind                         BINARY          the same
     date                                       NAIVE_DATE      the same; beyond the years 1 to 9999 a bad row
     timestamp without a zone                   NAIVE_DATETIME  the same; nanoseconds and other years are bad rows
+    timestamp of 12 bytes (INT96)              NAIVE_DATETIME  as without a zone: old Spark and Hive mean UTC
     timestamp with a zone                      UTC_DATETIME    the same moment; otherwise as without a zone
     time                                       STRING          10:30:00.123456789, with as many digits as it has
     duration                                   STRING          PT1.5S
@@ -30,7 +31,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from arro3.core import Array, DataType, Field, RecordBatch, Schema
@@ -38,6 +39,10 @@ from arro3.core import Array, DataType, Field, RecordBatch, Schema
 from shared.values import ColumnType, converter, dump_json, exact_text
 from text_values import text_converter
 
+# Stands for a column of times of 12 bytes: nanoseconds of the day, and the Julian day. Arrow's own type of it is wrong
+# for years before 1678 and after 2262.
+INT96: Literal["INT96"] = "INT96"
+FileType = DataType | Literal["INT96"]
 Refusals = dict[int, str]  # what is wrong with a row of the batch, by its number there
 # The values of a column of a batch; those of refused rows are None.
 Values = Callable[[Array, Refusals], list[Any]]
@@ -73,6 +78,7 @@ _FIRST_DAY = (date.min - date(1970, 1, 1)).days
 _LAST_DAY = (date.max - date(1970, 1, 1)).days
 _FIRST_SECOND = _FIRST_DAY * 86_400
 _LAST_SECOND = (_LAST_DAY + 1) * 86_400 - 1
+_JULIAN_1970 = 2_440_588
 _BEYOND_YEARS = "is beyond the years 1 to 9999: declare the column as STRING in the setting columns"
 _TOO_FINE = "is finer than a microsecond: declare the column as STRING in the setting columns"
 _NOT_SHOWN = "is beyond what its type can show"
@@ -118,8 +124,10 @@ def _looked_up(column: Array) -> Array:
     )
 
 
-def column_type(arrow: DataType) -> ColumnType:
+def column_type(arrow: FileType) -> ColumnType:
     """The Fivetran type that holds every value of the Arrow type, or, of floats and times, all but the rarest."""
+    if isinstance(arrow, str):
+        return "NAIVE_DATETIME"
     if DataType.is_dictionary(arrow) and arrow.value_type is not None:
         return column_type(arrow.value_type)
     for is_it, name in _WHOLE:
@@ -147,9 +155,13 @@ def column_type(arrow: DataType) -> ColumnType:
     return "STRING"
 
 
-def values_of(arrow: DataType, target: ColumnType) -> Values:
+def values_of(arrow: FileType, target: ColumnType) -> Values:
     """The function that gives a column's values as they arrive exactly in a column of the target's type."""
     natural = column_type(arrow)
+    if isinstance(arrow, str):
+        if target in ("STRING", "XML"):
+            return _int96_texts
+        return _int96_times if target == natural else _converted(_int96_times, converter(target))
     if target == natural:
         return _natural(arrow, natural)
     if target in ("STRING", "XML"):
@@ -157,8 +169,10 @@ def values_of(arrow: DataType, target: ColumnType) -> Values:
     return _converted(_natural(arrow, natural), _conversion(natural, target))
 
 
-def json_values(arrow: DataType) -> Values:
+def json_values(arrow: FileType) -> Values:
     """The function that gives a column's values as what JSON has: numbers, text, lists and objects."""
+    if isinstance(arrow, str):
+        return _int96_texts
     if DataType.is_null(arrow):
         return _nothing
     exact, convert = _json_form(arrow)
@@ -169,7 +183,7 @@ def json_values(arrow: DataType) -> Values:
     return values
 
 
-def exact_json_values(arrow: DataType) -> Values:
+def exact_json_values(arrow: FileType) -> Values:
     """As `json_values`, with rows refused whose text no destination keeps."""
     return _converted(json_values(arrow), converter("JSON"))
 
@@ -232,6 +246,33 @@ def _times(arrow: DataType) -> Values:
         return series.to_list()
 
     return values
+
+
+def _int96_times(column: Array, refused: Refusals) -> list[Any]:
+    times, nanoseconds = _of_int96(column, refused)
+    return _without(times, nanoseconds != 0, _TOO_FINE, refused).to_list()
+
+
+def _int96_texts(column: Array, refused: Refusals) -> list[Any]:
+    times, nanoseconds = _of_int96(column, refused)
+    return [
+        None
+        if moment is None
+        else moment.isoformat(timespec="microseconds") + f"{beyond:03}"
+        if beyond
+        else moment.isoformat()
+        for moment, beyond in zip(times.to_list(), nanoseconds.to_list(), strict=True)
+    ]
+
+
+def _of_int96(column: Array, refused: Refusals) -> tuple[pl.Series, pl.Series]:
+    """Times in microseconds, and the nanoseconds beyond them."""
+    series = pl.Series(column)
+    nanoseconds = series.bin.slice(0, 8).bin.reinterpret(dtype=pl.Int64)
+    days = series.bin.slice(8, 4).bin.reinterpret(dtype=pl.Int32).cast(pl.Int64) - _JULIAN_1970
+    beyond = (days < _FIRST_DAY) | (days > _LAST_DAY) | (nanoseconds < 0) | (nanoseconds >= 86_400 * _A_SECOND["ns"])
+    times = (days * 86_400 * _A_SECOND["us"] + nanoseconds // 1_000).cast(pl.Datetime("us"))
+    return _without(times, beyond, _BEYOND_YEARS, refused), nanoseconds % 1_000
 
 
 def _without(series: pl.Series, wrong: pl.Series, reason: str, refused: Refusals) -> pl.Series:

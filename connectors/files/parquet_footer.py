@@ -15,11 +15,17 @@ TAIL_BYTES = 8
 # Thrift's types in the compact protocol.
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
-# Fields of FileMetaData, of RowGroup, of ColumnChunk and of ColumnMetaData.
-_ROW_GROUPS = 4
+# Fields of FileMetaData, of SchemaElement, of RowGroup, of ColumnChunk and of ColumnMetaData.
+_SCHEMA, _ROW_GROUPS, _NOTED = 2, 4, 5
+_TYPE, _LENGTH, _REPETITION, _CHILDREN = 1, 2, 3, 5
 _CHUNKS, _SIZE, _ROWS = 1, 2, 3
 _META_DATA = 3
 _COMPRESSED, _DATA_PAGES, _DICTIONARY = 7, 9, 11
+_EMPTY_LIST, _LIST_OF_ONE = b"\x0c", b"\x1c"  # of structs
+# Types of a column, and a repetition, in the schema.
+_INT96, _REPEATED = 3, 2
+# What stands in a schema for 12 bytes in each row: the type, and the field of its length with 12 in it.
+_TWELVE_BYTES = b"\x0e\x15\x18"
 # Deeper is nothing that Parquet defines.
 _DEEPEST = 16
 
@@ -48,6 +54,8 @@ class Footer:
         self._data = data
         self.row_groups: list[RowGroup] = []
         self._before = self._after = 0
+        self._noted = (0, 0)
+        self._int96: dict[int, int] = {}  # where the type of each such column is
         try:
             self._find_row_groups()
         except (IndexError, OverflowError) as error:
@@ -55,9 +63,38 @@ class Footer:
 
     def only(self, group: RowGroup | None) -> bytes:
         """The footer of a file that has this row group only, or none, with the length and the magic behind it."""
-        part = bytes([0x1C]) + self._data[group.start : group.end] if group else bytes([0x0C])
+        part = _LIST_OF_ONE + self._data[group.start : group.end] if group else _EMPTY_LIST
         data = self._data[: self._before] + part + self._data[self._after :]
         return data + len(data).to_bytes(4, "little") + MAGIC
+
+    @property
+    def int96(self) -> list[int]:
+        """The numbers of the columns that are times of 12 bytes, those inside of others left out."""
+        has_types_of_arrow = b"ARROW:schema" in self._data[slice(*self._noted)]
+        return [] if has_types_of_arrow else list(self._int96)
+
+    def with_int96_as_bytes(self) -> "Footer":
+        """The footer with those columns declared as 12 bytes, which is what they are.
+
+        Arrow would make nanoseconds since 1970 of them, which are other times before 1678 and after 2262.
+        """
+        data = self._data
+        for at in sorted(self._int96.values(), reverse=True):
+            cursor = _Cursor(data, at)
+            cursor.integer()
+            field, type_ = next(cursor.fields(_TYPE))
+            if field == _LENGTH:
+                cursor.skip(type_)
+                data = data[:at] + _TWELVE_BYTES + data[cursor.at :]
+            else:
+                header = (field - _LENGTH) << 4 | type_
+                data = data[:at] + _TWELVE_BYTES + bytes([header]) + data[cursor.at :]
+        return Footer(data)
+
+    def without_metadata(self) -> "Footer":
+        """The footer without what the writer noted beside the schema, such as the types that its own library has."""
+        start, end = self._noted
+        return Footer(self._data[:start] + _EMPTY_LIST + self._data[end:]) if end else self
 
     def chunks(self, group: RowGroup) -> list[tuple[int, int]]:
         """Where each column of the row group begins and ends in the file, in the order of their places."""
@@ -73,8 +110,14 @@ class Footer:
     def _find_row_groups(self) -> None:
         cursor = _Cursor(self._data)
         for field, type_ in cursor.fields():
+            if field == _SCHEMA and type_ == _LIST:
+                self._find_int96(cursor)
+                continue
             if field != _ROW_GROUPS or type_ != _LIST:
+                start = cursor.at
                 cursor.skip(type_)
+                if field == _NOTED:
+                    self._noted = (start, cursor.at)
                 continue
             self._before = cursor.at
             for _ in range(cursor.list_size()):
@@ -85,6 +128,18 @@ class Footer:
         if not self._after:
             raise FooterProblem("its footer names no row groups")
 
+    def _find_int96(self, cursor: "_Cursor") -> None:
+        elements = cursor.list_size()
+        pending, column = 0, -1  # elements of the column at hand that are still to come; its number
+        for number in range(elements):
+            fields, at = _numbers(cursor)
+            if number == 0:
+                continue  # the root
+            column += pending == 0
+            if pending == 0 and fields.get(_TYPE) == _INT96 and fields.get(_REPETITION) != _REPEATED:
+                self._int96[column] = at
+            pending = max(0, pending - 1) + fields.get(_CHILDREN, 0)
+
 
 class _Cursor:
     """A place in bytes of Thrift's compact protocol. Raises IndexError at their end."""
@@ -92,9 +147,8 @@ class _Cursor:
     def __init__(self, data: bytes, at: int = 0) -> None:
         self._data, self.at = data, at
 
-    def fields(self) -> Iterator[tuple[int, int]]:
-        """Number and type of each field of a struct; the caller reads or skips its value before the next."""
-        number = 0
+    def fields(self, number: int = 0) -> Iterator[tuple[int, int]]:
+        """Number and type of each field of a struct, behind a field of it; the caller reads or skips each value."""
         while header := self._byte():
             step, type_ = header >> 4, header & 15
             number = number + step if step else self.integer()
@@ -109,7 +163,13 @@ class _Cursor:
         """How many elements a list has: the cursor is at the first of them then."""
         header = self._byte()
         self._element = header & 15
-        return header >> 4 if header >> 4 < 15 else self._unsigned()
+        return self._possible(header >> 4 if header >> 4 < 15 else self._unsigned())
+
+    def _possible(self, size: int) -> int:
+        """A number of elements, each of which takes a byte at least: a damaged one may be as good as infinite."""
+        if size > len(self._data) - self.at:
+            raise FooterProblem("its footer is cut or damaged")
+        return size
 
     def skip(self, type_: int, depth: int = 0) -> None:
         """Goes behind a value of the type."""
@@ -137,7 +197,7 @@ class _Cursor:
             raise FooterProblem("its footer is cut or damaged")
 
     def _skip_map(self, depth: int) -> None:
-        size = self._unsigned()
+        size = self._possible(self._unsigned())
         types = self._byte() if size else 0
         for _ in range(size):
             self._skip_element(types >> 4, depth)
@@ -162,6 +222,20 @@ class _Cursor:
             if byte < 128:
                 return value
             shift += 7
+
+
+def _numbers(cursor: _Cursor) -> tuple[dict[int, int], int]:
+    """The numbers of the schema element at the cursor, which is behind it then, and where its type is."""
+    found: dict[int, int] = {}
+    at = 0
+    for field, type_ in cursor.fields():
+        if field == _TYPE:
+            at = cursor.at
+        if type_ in _INTEGERS:
+            found[field] = cursor.integer()
+        else:
+            cursor.skip(type_)
+    return found, at
 
 
 def _rows_and_size(cursor: _Cursor) -> tuple[int, int]:

@@ -8,14 +8,16 @@ from contextlib import closing, contextmanager
 from itertools import repeat
 from typing import Any, BinaryIO, cast
 
-from arro3.core import DataType, RecordBatch
+from arro3.core import RecordBatch, Schema
 from arro3.io import read_parquet
 
 from batches import BadRow, Batch, Place, Target
 from content import Content, File, FileProblem
 from csv_format import column_names
 from parquet_columns import (
+    INT96,
     ArrowProblem,
+    FileType,
     Refusals,
     Values,
     arrow_problems,
@@ -33,6 +35,7 @@ from shared.values import UNDECLARED, ColumnType, dump_json
 from text_values import modified_text
 
 _FIRST_READ = 65_536  # from the end of the file: most footers are in it
+_LONGEST_FOOTER = 128 * 1_048_576
 _WHOLE_GROUP = 8 * 1_048_576  # bytes of a row group that are fetched at once
 _WINDOWS = 8 * 1_048_576  # bytes of all columns' windows into a larger row group
 _SMALLEST_WINDOW, _LARGEST_WINDOW = 32_768, 1_048_576
@@ -44,7 +47,7 @@ _TOO_LARGE = 4  # times as many rows as fit are too many
 _RAW_CHARACTERS = 10_000
 
 # A column: its name as delivered, its name in the file, its type.
-_Column = tuple[str, str, DataType]
+_Column = tuple[str, str, FileType]
 
 
 class ParquetReader:
@@ -57,9 +60,17 @@ class ParquetReader:
         self.name = name or file.name
         self._content, self._file = content, file
         self._footer_at, self._footer = self._read_footer()
-        with self._told():
-            schema = read_parquet(cast(BinaryIO, self._as_file(None))).schema
-        self._fields: list[_Column] = list(zip(column_names(schema.names), schema.names, schema.types, strict=True))
+        int96 = self._footer.int96
+        if int96:
+            self._footer = self._footer.with_int96_as_bytes()
+        try:
+            schema = self._schema()
+        except FileProblem:
+            # The types of a writer's library, noted beside those of Parquet, may be some that this one cannot read.
+            self._footer = self._footer.without_metadata()
+            schema = self._schema()
+        types: list[FileType] = [INT96 if number in int96 else type_ for number, type_ in enumerate(schema.types)]
+        self._fields: list[_Column] = list(zip(column_names(schema.names), schema.names, types, strict=True))
         self.columns: Mapping[str, ColumnType] = {name: column_type(type_) for name, _, type_ in self._fields}
 
     def batches(self, target: Target, place: Place | None = None) -> Iterator[Batch]:
@@ -117,6 +128,10 @@ class ParquetReader:
             if dropped < batch.num_rows:
                 yield batch.slice(dropped) if dropped else batch
 
+    def _schema(self) -> Schema:
+        with self._told():
+            return read_parquet(cast(BinaryIO, self._as_file(None))).schema
+
     def _as_file(self, group: RowGroup | None) -> "_GroupFile":
         spans = self._footer.chunks(group) if group else []
         return _GroupFile(self._content, spans, self._footer_at, self._footer.only(group))
@@ -135,6 +150,10 @@ class ParquetReader:
         at = size - TAIL_BYTES - length
         if at < 0:
             raise FileProblem(f"{self.name} is no whole Parquet file: its footer is longer than the file")
+        if length > _LONGEST_FOOTER:
+            raise FileProblem(
+                f"{self.name} has a footer of {length:,} bytes, which is more than is read: is it damaged?"
+            )
         behind = length + TAIL_BYTES
         data = end[-behind:-TAIL_BYTES] if behind <= len(end) else self._content.read(at, length)
         try:

@@ -29,10 +29,10 @@ LONGEST_RECORD = 16 * 1024 * 1024
 SHOWN = 10_000  # characters of a bad row
 
 _CHUNK = 1_048_576
-# A byte of zstd may become 32 KB, and all that its input makes comes at once: so little is given at once.
-_ZSTD_STEP = 1_024
+# A byte of zstd may become 32 KB of text, and all that its input makes comes at once: so little is given at once.
+_ZSTD_STEP = 256
 _GZIP_WRAPPED = 31
-_LONGEST_BOM = 4
+_LONGEST_BOM = _LONGEST_MARK = 4
 # In the order in which they are tried: the BOM of UTF-32 begins with that of UTF-16.
 _BOMS: Mapping[bytes, str] = {
     codecs.BOM_UTF8: "utf-8",
@@ -295,6 +295,7 @@ def _and_end(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 class _Codec:
     """A compression whose parts, each complete in itself, may follow one another.
 
+    marks    how such a file begins
     begin    a new part's decompressor, which has `eof`
     pieces   yields what it makes of some bytes, a megabyte or so at a time; returns those behind the part's end
     error    what it raises for bytes that are none of its own
@@ -303,6 +304,7 @@ class _Codec:
 
     name: str
     suffixes: tuple[str, ...]
+    marks: tuple[bytes, ...]
     begin: Callable[[], Any]
     pieces: Callable[[Any, bytes], Generator[bytes, None, bytes]]
     error: type[Exception]
@@ -325,12 +327,15 @@ def _bzip2_pieces(stream: Any, data: bytes) -> Generator[bytes, None, bytes]:
 
 def _zstd_pieces(frame: Any, data: bytes) -> Generator[bytes, None, bytes]:
     """As the others, though this decompressor gives at once all that it makes of its input."""
-    gathered = []
+    gathered: list[bytes] = []
     size = 0
     for start in range(0, len(data), _ZSTD_STEP):
-        piece = frame.decompress(data[start : start + _ZSTD_STEP])
-        gathered.append(piece)
-        size += len(piece)
+        try:
+            gathered.append(frame.decompress(data[start : start + _ZSTD_STEP]))
+        except zstandard.ZstdError:
+            yield b"".join(gathered)
+            raise
+        size += len(gathered[-1])
         if frame.eof:
             yield b"".join(gathered)
             return bytes(frame.unused_data) + data[start + _ZSTD_STEP :]
@@ -345,6 +350,7 @@ _CODECS = (
     _Codec(
         "gzip",
         (".gz", ".gzip"),
+        (b"\x1f\x8b",),
         lambda: zlib.decompressobj(_GZIP_WRAPPED),
         _gzip_pieces,
         zlib.error,
@@ -353,11 +359,12 @@ _CODECS = (
     _Codec(
         "zstd",
         (".zst", ".zstd"),
+        (b"\x28\xb5\x2f\xfd", *(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))),
         lambda: zstandard.ZstdDecompressor().decompressobj(),
         _zstd_pieces,
         zstandard.ZstdError,
     ),
-    _Codec("bzip2", (".bz2",), bz2.BZ2Decompressor, _bzip2_pieces, OSError),
+    _Codec("bzip2", (".bz2",), (b"BZh",), bz2.BZ2Decompressor, _bzip2_pieces, OSError),
 )
 
 
@@ -368,15 +375,17 @@ def _codec_of(name: str) -> _Codec | None:
 def _decompressed(chunks: Iterator[bytes], codec: _Codec, problem: Callable[[str], FileProblem]) -> Iterator[bytes]:
     """The bytes that were compressed; raises what `problem` makes of damage."""
     part = codec.begin()
-    is_start, size = True, 0
+    start = b""
+    size = 0
     for chunk in chunks:
+        start = start or chunk[:_LONGEST_MARK]
         data = chunk
         while data:
             if part.eof:
                 data = data.lstrip(codec.padding) if codec.padding else data
                 if not data:
                     break
-                part, is_start = codec.begin(), False
+                part = codec.begin()
             pieces = codec.pieces(part, data)
             while True:
                 try:
@@ -385,15 +394,15 @@ def _decompressed(chunks: Iterator[bytes], codec: _Codec, problem: Callable[[str
                     data = end.value
                     break
                 except codec.error as error:
-                    raise problem(_damage(codec, is_start, size, error)) from None
+                    raise problem(_damage(codec, start, size, error)) from None
+                size += len(piece)
                 if piece:
-                    is_start, size = False, size + len(piece)
                     yield piece
     if not part.eof:
         raise problem(f"is cut: its {codec.name} data ends too early, after {size:,} bytes of text: upload it again")
 
 
-def _damage(codec: _Codec, is_start: bool, size: int, error: Exception) -> str:
-    if is_start:
-        return f"is named like {codec.name}, but is none ({error}): name it for what it is, or upload it again"
+def _damage(codec: _Codec, start: bytes, size: int, error: Exception) -> str:
+    if not any(start.startswith(mark[: len(start)]) for mark in codec.marks):
+        return f"is named like {codec.name}, but is none: name it for what it is, or upload it again"
     return f"is damaged: its {codec.name} data is wrong after {size:,} bytes of text ({error}): upload it again"

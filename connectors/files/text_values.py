@@ -1,12 +1,13 @@
 """Text as it is written in a file to the Python value that arrives exactly in a column of a declared type."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from content import File
-from shared.values import ColumnType, converter, exact_number, exact_text, parse_json
+from shared.values import ColumnType, converter, exact_decoder, exact_number, exact_text, json_problem
 
 TextConverter = Callable[[str], Any]
 
@@ -83,11 +84,31 @@ def _boolean(text: str) -> bool:
     return value
 
 
+class _RepeatedKey(ValueError):
+    """An object with a key twice, of which a parser of JSON would drop one value."""
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in found if keys.count(key) > 1)
+        raise _RepeatedKey(f"an object has the key {repeated!r} twice")
+    return found
+
+
+_JSON = json.JSONDecoder(
+    parse_float=exact_number, parse_constant=exact_decoder().parse_constant, object_pairs_hook=_distinct
+)
+
+
 def _json(text: str) -> Any:
     try:
-        return parse_json(text)
-    except ValueError as problem:
-        raise ValueError(f"expected JSON ({problem}): declare the column as STRING") from None
+        return _JSON.decode(text)
+    except _RepeatedKey as problem:
+        raise ValueError(f"expected JSON that keeps all it says, and {problem}: declare the column as STRING") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected JSON ({json_problem(error)}): declare the column as STRING") from None
 
 
 def _as_it_is(text: str) -> str:

@@ -50,6 +50,10 @@ def written(table: pa.Table | dict[str, Any], **options: Any) -> bytes:
     return file.getvalue()
 
 
+WITH_FOOTER = written({"a": list(range(50)), "b": [[str(n)] for n in range(50)]}, row_group_size=20)
+FOOTER = WITH_FOOTER[-8 - int.from_bytes(WITH_FOOTER[-8:-4], "little") : -8]
+
+
 def reader(data: bytes) -> Any:
     content = Counted(data)
     return ParquetReader(content, content.file, SETTINGS)
@@ -81,7 +85,9 @@ def decimal(precision: int, scale: int) -> dict[str, Any]:
 
 
 EPOCH = "1970-01-01T00:00:00"
-NANO = "00:00:00.000000001"
+JULIAN_1970 = bytes(8) + (2_440_588).to_bytes(4, "little")
+NANO = {"t": "00:00:00.000000001"}
+PAIRS = [{"key": "a", "value": 1}, {"key": "a", "value": 2}]
 BERLIN = timezone(timedelta(hours=2))
 
 
@@ -157,9 +163,9 @@ class TestEveryTypeArrivesExactly:
             (pa.list_(pa.binary()), [b"\xff"], ["/w=="]),
             (pa.map_(pa.string(), pa.int64()), [("a", 1), ("b", None)], {"a": 1, "b": None}),
             (pa.map_(pa.string(), pa.int64()), [], {}),
-            (pa.map_(pa.string(), pa.int8()), [("a", 1), ("a", 2)], [{"key": "a", "value": 1}, {"key": "a", "value": 2}]),
+            (pa.map_(pa.string(), pa.int8()), [("a", 1), ("a", 2)], PAIRS),
             (pa.map_(pa.int64(), pa.timestamp("ns")), [(7, 1)], {"7": "1970-01-01T00:00:00.000000001"}),
-            (pa.map_(pa.string(), pa.list_(pa.struct({"t": pa.time64("ns")}))), [("a", [{"t": 1}])], {"a": [{"t": NANO}]}),
+            (pa.map_(pa.string(), pa.list_(pa.struct({"t": pa.time64("ns")}))), [("a", [{"t": 1}])], {"a": [NANO]}),
             (pa.list_(pa.map_(pa.string(), pa.decimal128(3, 1))), [[("a", Decimal("1.0"))]], [{"a": "1.0"}]),
         ],
         ids=str,
@@ -179,7 +185,7 @@ class TestWhatATypeCannotHoldIsABadRowAndTextOnDemand:
             (pa.float64(), [1.5, float("nan"), float("inf")], "is NaN or infinite", ["1.5", "NaN", "inf"]),
             (pa.timestamp("ns"), [1_000, 1], "finer than a microsecond", [f"{EPOCH}.000001", f"{EPOCH}.000000001"]),
             (pa.timestamp("us"), [0, 2**62], "beyond the years", [EPOCH, "+148108-07-06T14:00:27.387904"]),
-            (pa.timestamp("s", "UTC"), [0, -(2**40)], "beyond the years", [f"{EPOCH}Z", "-32873-02-08T03:32:16Z"]),
+            (pa.timestamp("s", "UTC"), [0, -(2**40)], "beyond the years", [f"{EPOCH}Z", "-32873-11-12T23:23:44Z"]),
             (pa.date32(), [0, 2**23], "beyond the years", ["1970-01-01", "+24937-03-25"]),
         ],
         ids=str,
@@ -211,6 +217,47 @@ class TestWhatATypeCannotHoldIsABadRowAndTextOnDemand:
     def test_a_long_row_is_cut_where_it_is_shown(self) -> None:
         _, bad = read(written({"a": [float("nan")], "b": ["x" * 100_000]}))
         assert len(bad[0].raw) == 10_000
+
+
+class TestTimesOfTwelveBytes:
+    """As Spark and Hive wrote them: INT96, without Arrow's types in the footer."""
+
+    def int96(self, values: list[Any], **options: Any) -> bytes:
+        table = pa.table({"n": [1] * len(values), "t": pa.array(values, pa.timestamp("ns"))})
+        return written(table, use_deprecated_int96_timestamps=True, store_schema=False, **options)
+
+    @pytest.mark.parametrize("options", [{}, {"use_dictionary": False}, {"row_group_size": 1, "compression": "zstd"}])
+    def test_arrive_exactly(self, options: dict[str, Any]) -> None:
+        data = self.int96([0, 1_000, None, -1_000, 1_769_860_800_123_456_000], **options)
+        records, bad = read(data)
+        assert bad == []
+        assert [record["t"] for record in records] == [
+            datetime(1970, 1, 1), datetime(1970, 1, 1, 0, 0, 0, 1), None,
+            datetime(1969, 12, 31, 23, 59, 59, 999_999), datetime(2026, 1, 31, 12, 0, 0, 123_456),
+        ]  # fmt: skip
+        assert reader(data).columns == {"n": "LONG", "t": "NAIVE_DATETIME"}
+
+    def test_in_years_that_nanoseconds_since_1970_do_not_reach(self) -> None:
+        data = self.int96([0], use_dictionary=False, compression="none")
+        assert data.count(JULIAN_1970) >= 1
+        for day, year in [(5_373_484, 9999), (1_721_426, 1)]:
+            moved = data.replace(JULIAN_1970, bytes(8) + day.to_bytes(4, "little"))
+            assert read(moved)[0][0]["t"].year == year
+            assert read(moved, {"t": "STRING"})[0][0]["t"][:5] == f"{year:04}-"
+        _, bad = read(data.replace(JULIAN_1970, bytes(8) + (5_373_485).to_bytes(4, "little")))
+        assert "beyond the years" in bad[0].reason
+
+    def test_nanoseconds_are_a_bad_row_and_text_on_demand(self) -> None:
+        data = self.int96([1_001, 1_000])
+        records, bad = read(data)
+        assert ([record["_line"] for record in records], bad[0].reason[:30]) == ([2], "column t: is finer than a micr")
+        assert [record["t"] for record in read(data, {"t": "STRING"})[0]] == [f"{EPOCH}.000001001", f"{EPOCH}.000001"]
+        assert read(data, {})[0][0]["_undeclared"] == {"n": 1, "t": f"{EPOCH}.000001001"}
+
+    def test_inside_lists_they_are_what_arrow_makes_of_them(self) -> None:
+        table = pa.table({"l": pa.array([[0]], pa.list_(pa.timestamp("ns"))), "t": pa.array([0], pa.timestamp("ns"))})
+        records, _ = read(written(table, use_deprecated_int96_timestamps=True, store_schema=False))
+        assert (records[0]["l"], records[0]["t"]) == ([EPOCH], datetime(1970, 1, 1))
 
 
 class TestDeclaredTypes:
@@ -383,13 +430,16 @@ class TestAFileThatIsNoneIsNamed:
         assert [record["a"] for record in records[:50_000]] == list(range(50_000))
 
     @settings(deadline=None)
-    @given(st.data())
-    def test_whatever_byte_is_damaged(self, data: st.DataObject) -> None:
-        good = bytearray(DAMAGED_ONES)
-        for _ in range(data.draw(st.integers(1, 4))):
-            good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
-        with suppress(FileProblem):  # and nothing else
-            read(bytes(good))
+    @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
+    def test_a_footer_with_whatever_bytes_damaged_is_read_or_refused(self, damages: list[tuple[int, int]]) -> None:
+        data = bytearray(FOOTER)
+        for place, byte in damages:
+            data[place % len(data)] = byte
+        with suppress(parquet_format.FooterProblem):  # and nothing else, and soon
+            footer = parquet_format.Footer(bytes(data))
+            for group in footer.row_groups:
+                footer.chunks(group)
+            footer.with_int96_as_bytes().without_metadata().only(None)
 
     def test_a_length_that_the_server_does_not_tell(self) -> None:
         content = Counted(written({"a": [1]}), size=-1)
@@ -406,6 +456,3 @@ class TestAFileThatIsNoneIsNamed:
     def test_an_empty_table_has_columns_and_no_rows(self) -> None:
         data = written(pa.table({"a": pa.array([], pa.int64())}))
         assert (dict(reader(data).columns), read(data)) == ({"a": "LONG"}, ([], []))
-
-
-DAMAGED_ONES = written({"a": list(range(50)), "b": [str(n) for n in range(50)], "c": [[n] for n in range(50)]})

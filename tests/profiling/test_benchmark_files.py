@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from profiling import benchmark_files, latency_proxy, list_server
-from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Comparison, compare, measure
+from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Run, compare, measure
 from profiling.benchmark_files import CSV, CSV_ALONE, FORMATS, ONE_FILE, OURS_S3, SMALL_FILES, Format, Lines
 from tests.sources import s3_server
 from tests.sources.s3_server import S3Server
@@ -104,13 +104,14 @@ class TestATinyRun:
     def test_has_every_figure(self, form: Format, small: Lines, large: Lines, server: S3Server) -> None:
         with benchmark_files.data_set(server, form, small, large) as data_set:
             measured = compare(data_set, 1)
-        assert list(measured.large) == [variant.name for variant in data_set.variants]
         assert (CSV_ALONE in measured.large) == (form is CSV)
         for variant, summary in zip(data_set.variants, measured.summaries(), strict=True):
-            assert summary.rows == large.rows
+            assert summary.rows == (small if variant.small_only else large).rows
             assert (summary.over_floor is None) == (variant.name == FLOOR)
-            assert (summary.small_growth_mb is None) == (variant.kind in ("floor", "reading"))
-        assert _rows(measured, OURS) == _rows(measured, OURS_S3) == _rows(measured, DOCUMENTED) == large.rows
+            assert summary.speed_up or variant.name not in (OURS, OURS_S3)
+            assert (summary.large_growth_mb is None) == variant.small_only
+        assert _rows(measured.large, OURS) == _rows(measured.large, OURS_S3) == large.rows
+        assert _rows(measured.small, OURS) == _rows(measured.small, DOCUMENTED) == small.rows
         over_floor = [verdict.variant for verdict in measured.verdicts() if "times its floor" in verdict.promise]
         assert over_floor == ([OURS, OURS_S3] if form is CSV else [])
         assert sum("grows" in verdict.promise for verdict in measured.verdicts()) == 4
@@ -120,7 +121,7 @@ class TestATinyRun:
         server.put(large.path.name, large.path)
         with benchmark_files.small_files(server, large, 25) as data_set:
             measured = compare(data_set, 1)
-        assert _rows(measured, SMALL_FILES) == _rows(measured, ONE_FILE) == large.rows
+        assert _rows(measured.large, SMALL_FILES) == _rows(measured.large, ONE_FILE) == large.rows
         assert [verdict.promise for verdict in measured.verdicts()] == [
             "takes at most 1.3 times its floor",
             "grows by at most 64 MB",
@@ -137,6 +138,6 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def _rows(measured: Comparison, name: str) -> int:
-    [run] = measured.large[name]
+def _rows(measured: dict[str, list[Run]], name: str) -> int:
+    [run] = measured[name]
     return run.rows

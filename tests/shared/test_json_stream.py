@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.json_stream import RecordPath, TooLarge, WrongShape, read
+from shared.json_stream import Reading, RecordPath, TooLarge, WrongShape, read
 from shared.values import parse_json
 
 LONG = 1_000_000
@@ -128,6 +128,25 @@ class TestSameRecordsAsOfTheWhole:
         for text in (end.join(lines), end.join(lines) + end, end + end.join(lines)):
             records, _ = everything(cut(text, sizes), RecordPath(shape="lines"))
             assert records == [(parse_json(line), len(line)) for line in lines]
+
+    @given(st.lists(VALUES, max_size=5), LAYOUTS, st.lists(st.integers(1, 30), min_size=1))
+    def test_values(self, items: list[Any], layout: dict[str, Any], sizes: list[int]) -> None:
+        text = dumped({"n": 1, "items": items}, layout)
+        records, rest = everything(cut(text, sizes), RecordPath("items", "values"))
+        assert repr([value for value, _ in records]) == repr(parse_json(text)["items"])
+        assert rest == {"n": 1}
+
+    @given(
+        st.lists(OBJECTS | st.lists(VALUES, max_size=3), max_size=5),
+        LAYOUTS,
+        st.lists(st.integers(1, 30), min_size=1),
+        st.sampled_from(["", " ", "\n", "\r\n\t"]),
+    )
+    def test_sequence(self, items: list[Any], layout: dict[str, Any], sizes: list[int], gap: str) -> None:
+        texts = [dumped(item, layout) for item in items]
+        records, rest = everything(cut(gap.encode().join([b"", *texts, b""]), sizes), RecordPath(shape="sequence"))
+        assert repr([value for value, _ in records]) == repr([parse_json(text) for text in texts])
+        assert rest is None
 
     @pytest.mark.parametrize("token", TOKENS)
     @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -360,3 +379,20 @@ class TestCostGrowsWithTheLength:
 
         seconds(10_000)
         assert seconds(800_000) < 40 * max(seconds(80_000), 0.001)  # 10 times were linear, 100 times quadratic
+
+
+class TestReading:
+    @given(st.lists(OBJECTS, max_size=5), LAYOUTS, st.lists(st.integers(1, 30), min_size=1))
+    def test_tells_the_byte_behind_each_record(
+        self, items: list[Any], layout: dict[str, Any], sizes: list[int]
+    ) -> None:
+        text = dumped(items, layout)
+        reading = Reading(cut(text, sizes), RecordPath(), LONG)
+        for number, (record, _) in enumerate(reading.records(), start=1):
+            rest = text[reading.offset :].lstrip(b" \r\n\t,")
+            assert record == parse_json(text)[number - 1]
+            assert parse_json(b"[" + rest) == parse_json(text)[number:]
+
+    def test_decodes_as_it_is_told(self) -> None:
+        decoder = json.JSONDecoder(parse_int=str)
+        assert list(Reading([b'[{"a":1}]'], RecordPath(), LONG, decoder).records()) == [({"a": "1"}, 7)]

@@ -4,6 +4,7 @@ python -m tests.sources
 """
 
 import argparse
+import gzip
 import json
 import os
 import socket
@@ -14,12 +15,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import polars as pl
+
 from tests.loading import load_spec
-from tests.sources import openmetadata_server, practice, snowplow_server
+from tests.sources import openmetadata_server, practice, s3_server, snowplow_server, tpch
 from tests.sources.interruption import Interruption
 from tests.sources.openmetadata_server import OpenMetadataServer
 from tests.sources.postgres_server import PostgresServer
 from tests.sources.practice import DATABASE, READER, Practice
+from tests.sources.s3_server import S3Server
 from tests.sources.snowplow_server import SnowplowServer
 
 # Enough to see pages and changes, and filled within seconds: 86,805 rows in 8 tables.
@@ -39,16 +43,18 @@ The practice sources are ready:
 {credentials}
   OpenMetadata {openmetadata.url} and
   Snowplow     {snowplow.url}, both servers of the tests: the real ones do not run here
+  S3           {s3.url}, with customers as compressed CSV and orders as Parquet
 
 In a second terminal, in this folder and the same Python environment:
 
   fivetran debug connectors/postgres
   fivetran debug connectors/rest_api
   fivetran debug connectors/files
+  fivetran debug connectors/files --configuration {folder}/files.json
   fivetran debug connectors/openmetadata --configuration {folder}/openmetadata.json
   fivetran debug connectors/snowplow --configuration {folder}/snowplow.json
 
-The two configuration files hold what else must not be in a repository: a token, and a key.
+The configuration files hold what else must not be in a repository: a token, and keys.
 {elsewhere}
 Ctrl-C stops them.
 """
@@ -68,10 +74,12 @@ def main() -> int:
                 ) as sources,
                 openmetadata_server.start() as openmetadata,
                 snowplow_server.start(now=None) as snowplow,
+                s3_server.start() as s3,
                 tempfile.TemporaryDirectory(prefix="practice-") as folder,
             ):
-                _write_configurations(Path(folder), openmetadata, snowplow)
-                print(_ready(sources, openmetadata, snowplow, folder), flush=True)
+                _fill(s3, Path(folder))
+                _write_configurations(Path(folder), openmetadata, snowplow, s3)
+                print(_ready(sources, openmetadata, snowplow, s3, folder), flush=True)
                 while True:
                     time.sleep(1)
         except RuntimeError as error:
@@ -103,9 +111,22 @@ def _check_free(port: int, who: str, option: str, setting: str) -> None:
         ) from error
 
 
-def _write_configurations(folder: Path, openmetadata: OpenMetadataServer, snowplow: SnowplowServer) -> None:
+def _fill(s3: S3Server, folder: Path) -> None:
+    """Puts TPC-H data into the bucket: many small compressed files, and a Parquet file."""
+    for path in tpch.write_csv(folder, SCALE, ["customer"], parts=4):
+        s3.put(f"customers/{path.name}.gz", gzip.compress(path.read_bytes()))
+    (orders,) = tpch.write_csv(folder, SCALE, ["orders"])
+    parquet = folder / "orders.parquet"
+    pl.read_csv(orders, try_parse_dates=True).write_parquet(parquet)
+    s3.put("orders.parquet", parquet)
+
+
+def _write_configurations(
+    folder: Path, openmetadata: OpenMetadataServer, snowplow: SnowplowServer, s3: S3Server
+) -> None:
     """Writes the configuration files of the connectors that need a secret."""
     settings: Mapping[str, Mapping[str, str]] = {
+        "files": {**s3.configuration, "tables": "customers = customers/*.csv.gz; orders = *.parquet"},
         "openmetadata": {"base_url": openmetadata.api_url, "token": openmetadata.token},
         "snowplow": {
             "base_url": snowplow.url,
@@ -119,7 +140,9 @@ def _write_configurations(folder: Path, openmetadata: OpenMetadataServer, snowpl
         (folder / f"{name}.json").write_text(json.dumps(configuration, indent=2))
 
 
-def _ready(sources: Practice, openmetadata: OpenMetadataServer, snowplow: SnowplowServer, folder: str) -> str:
+def _ready(
+    sources: Practice, openmetadata: OpenMetadataServer, snowplow: SnowplowServer, s3: S3Server, folder: str
+) -> str:
     """What to know of the running sources."""
     credentials = sources.playground.credentials.items()
     return READY.format(
@@ -127,6 +150,7 @@ def _ready(sources: Practice, openmetadata: OpenMetadataServer, snowplow: Snowpl
         playground=sources.playground,
         openmetadata=openmetadata,
         snowplow=snowplow,
+        s3=s3,
         folder=folder,
         database=DATABASE,
         scale=SCALE,

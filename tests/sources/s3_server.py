@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import obstore
 import requests
 from obstore.store import S3Store
