@@ -1,6 +1,6 @@
 """What every format makes of a file: batches of records, each with the place in the file where the next one begins."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,13 +29,15 @@ class BadRow:
 class Batch:
     """Some records of a file, to be read once, and where the next ones begin.
 
-    size  bytes of the file, decompressed, that these records were
+    size        bytes of the file, decompressed, that these records were
+    undeclared  names of some fields that have no column, where only the records tell
     """
 
     records: Iterable[Record]
     place: Place
     bad: list[BadRow] = field(default_factory=list)
     size: int = 0
+    undeclared: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Reader(Protocol):
     """
 
     name: str
-    columns: Mapping[str, ColumnType]
+
+    @property
+    def columns(self) -> Mapping[str, ColumnType]: ...
 
     def batches(self, target: Target, place: Place | None = None) -> Iterator[Batch]:
         """The records from a place on, as they arrive exactly in the target's columns, `_file`, `_line`, `_modified`

@@ -73,7 +73,8 @@ class CsvReader:
         if without_compression(self.name).lower().endswith((".tsv", ".tab")):
             return "\t"
         sample = lines.peek(_SAMPLE) or b""
-        parsers = [_Parser(self._settings, delimiter) for delimiter in _DELIMITERS]
+        marks = (self._settings.quote, self._settings.escape)
+        parsers = [_Parser(self._settings, delimiter) for delimiter in _DELIMITERS if delimiter not in marks]
         # The first of those that fit equally well.
         return max(parsers, key=lambda parser: _fit(parser.parse(sample, 1))).delimiter
 

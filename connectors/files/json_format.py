@@ -24,6 +24,7 @@ from text_values import TEXT_TYPES, modified_text, text_converter
 _SAMPLE = 1_048_576  # bytes in which columns are looked for
 _LINES = (".jsonl", ".ndjson")
 _OWN = ("", FILE, LINE, MODIFIED, UNDECLARED, *FIVETRANS_OWN)
+_SOME_KEYS = 10  # that are told
 _MOST_KEYS = 10_000  # that are remembered with their columns
 _BLANKS = " \t\r"
 _NO_OBJECT = "is no JSON object"
@@ -75,7 +76,7 @@ class JsonReader:
             records, bad = self._of_lines(make, data, lines.line)
             lines.take(data)
             after = lines.place if data.endswith(b"\n") else {**begin, "unterminated": True}
-            yield Batch(records, after, bad, len(data))
+            yield Batch(records, after, bad, len(data), make.undeclared)
 
     def _of_lines(self, make: "_RecordMaker", data: bytes, first: int) -> tuple[list[Record], list[BadRow]]:
         """The records of some lines, the first of which is `first` of the file."""
@@ -127,9 +128,9 @@ class JsonReader:
             if records or bad:
                 begin, offset = offset, before + reading.offset
                 after: Place = {"offset": offset, "line": number, "crc": None}
-                yield Batch(
-                    records, {**after, "ended": True} if is_last and not problem else after, bad, offset - begin
-                )
+                if is_last and not problem:
+                    after["ended"] = True
+                yield Batch(records, after, bad, offset - begin, make.undeclared)
         if problem:
             raise problem
 
@@ -161,9 +162,13 @@ class JsonReader:
 
 
 class _RecordMaker:
-    """Objects to records: each value as it arrives exactly in the column of its key."""
+    """Objects to records: each value as it arrives exactly in the column of its key.
+
+    undeclared  some of the keys that have no column
+    """
 
     def __init__(self, name: str, file: File, target: Target) -> None:
+        self.undeclared: set[str] = set()
         self._name, self._modified = name, modified_text(file)
         self._converters: dict[str, Callable[[Any], Any]] = {
             column: _converter(type_) for column, type_ in target.columns.items() if column not in _OWN
@@ -190,6 +195,8 @@ class _RecordMaker:
             except ValueError as problem:
                 raise ValueError(f"column {column}: {problem}") from None
         if undeclared:
+            if len(self.undeclared) < _SOME_KEYS:
+                self.undeclared.update(undeclared)
             record[UNDECLARED] = self._to_undeclared(undeclared)
         record[FILE] = self._name
         record[LINE] = line

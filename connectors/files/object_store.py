@@ -55,7 +55,6 @@ class ObjectStore:
         self._prefix = prefix.strip("/")
         self._name = f"{scheme}://{self._bucket}" + (f"/{self._prefix}" if self._prefix else "")
         self._endpoint = settings.endpoint
-        _check(settings, self._bucket)
         try:
             self._store: Store = _MAKERS[scheme](settings, self._bucket)
         except _FAILURES:
@@ -200,22 +199,6 @@ class ObjectContent:
         return b"".join(self._store.pieces(self.file, start, min(start + length, self.file.size)))
 
 
-def _check(settings: Settings, bucket: str) -> None:
-    """Raises ConfigurationError for what the library would fail at without a word."""
-    problems = []
-    if not _BUCKET.fullmatch(bucket):
-        problems.append(f"location: {bucket!r} is no name of a bucket")
-    if bool(settings.access_key_id) != bool(settings.secret_access_key):
-        problems.append("access_key_id and secret_access_key: expected both or none")
-    address = urlsplit(settings.endpoint)
-    if settings.endpoint and (address.scheme not in ("https", "http") or not _BUCKET.match(address.hostname or "")):
-        problems.append("endpoint: expected an address like https://HOST")
-    if settings.location.startswith("az:") and not settings.account_name:
-        problems.append("account_name: expected the storage account of the container")
-    if problems:
-        raise ConfigurationError("; ".join(problems))
-
-
 def _client(settings: Settings) -> Any:
     """How the library connects. A body may take long, so the request as a whole has no limit; silence has one."""
     return {
@@ -231,7 +214,7 @@ def _s3(settings: Settings, bucket: str) -> S3Store:
     keys = {"access_key_id": settings.access_key_id, "secret_access_key": settings.secret_access_key}
     login: Any = {"skip_signature": True}
     if settings.access_key_id:
-        login = {"credential_provider": lambda: {**keys, "token": None, "expires_at": None}}
+        login = {"credential_provider": lambda: {**keys, "token": settings.session_token or None, "expires_at": None}}
     if settings.endpoint:
         login["endpoint"] = settings.endpoint
     return S3Store(bucket, region=settings.region, client_options=_client(settings), retry_config=_RETRIES, **login)

@@ -1,8 +1,9 @@
 """The files of all tables as pages: oldest first, file after file, each resumed where it was interrupted."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from fivetran_connector_sdk import FileUpload
 from fivetran_connector_sdk import Logging as log
@@ -149,6 +150,7 @@ class _Table:
                 records = self._keyed(batch.records, batch.bad)
                 # The state does not move past these records before it is known that none of them is bad.
                 yield Page(self.spec.name, records, size=batch.size, primary_key=self.spec.key)
+                self._tell_of_undeclared(reader, batch.undeclared)
                 position = progress.within(file, reader.name, end)
                 if batch.bad:
                     yield self.bad_rows.page(self.spec, reader.name, batch.bad, position)
@@ -184,15 +186,22 @@ class _Table:
                 continue
             self.told.add(name)
             if wanted is None:
-                op.warning(
-                    f"{reader.name} has a column {name!r} that {self.spec.name} had not when this sync began: its "
-                    f"values are in {UNDECLARED}. Name it in the setting columns, and it gets a column of its own"
-                )
+                self._tell_of_undeclared(reader, [name])
             elif name not in self.spec.types:
                 op.warning(
                     f"{reader.name}: the column {name!r} is {written(type_)}, and {written(wanted)} in "
                     f"{self.spec.name}: its values are delivered as that"
                 )
+
+    def _tell_of_undeclared(self, reader: Reader, names: Collection[str]) -> None:
+        """Warns once of fields that arrive, but not in a column of their own."""
+        if names and UNDECLARED not in self.told:
+            self.told.add(UNDECLARED)
+            some = ", ".join(repr(name)[:100] for name in islice(names, 10))
+            op.warning(
+                f"{reader.name} has fields that {self.spec.name} had no column for when this sync began, such as "
+                f"{some}: their values are in {UNDECLARED}. Name them in the setting columns, and they get columns"
+            )
 
 
 def _with_key(records: Iterable[Record], key: tuple[str, ...], bad: list[BadRow]) -> Iterator[Record]:

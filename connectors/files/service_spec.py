@@ -18,6 +18,7 @@ TAB = r"\t"  # as one types it into a form
 AUTO = "auto"
 
 _DECIMAL = re.compile(r"DECIMAL\(\s*([0-9]{1,2})\s*,\s*([0-9]{1,2})\s*\)")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SCHEMES = ("", "s3", "gs", "az", "https", "http")
 
 
@@ -93,7 +94,8 @@ def _is_codec(text: str) -> str | None:
 
 def _is_location(text: str) -> str | None:
     parts = urlsplit(text)
-    if parts.scheme in _SCHEMES and (not parts.scheme or parts.netloc) and "@" not in parts.netloc:
+    is_usable = parts.scheme in _SCHEMES and (not parts.scheme or parts.netloc) and "@" not in parts.netloc
+    if is_usable and not (parts.scheme in ("https", "http") and (parts.query or parts.fragment)):
         return None
     return "expected a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or https://HOST/PATH"
 
@@ -164,6 +166,7 @@ class Settings(SettingsBase):
     region: str = setting("S3: region of the bucket", default="us-east-1")
     access_key_id: str = setting("S3: access key; without one, nothing is signed", default="")
     secret_access_key: str = setting("S3: secret of the access key", default="", secret=True)
+    session_token: str = setting("S3: session token of temporary keys", default="", secret=True)
     account_name: str = setting("Azure: storage account", default="")
     account_key: str = setting("Azure: key of the account", default="", secret=True)
     service_account_key: str = setting(
@@ -203,10 +206,33 @@ class Settings(SettingsBase):
             value = getattr(self, name)
             if value not in ("", "none") and (len(value) != 1 or value in "\r\n"):
                 found.append(f"{name}: expected one character, or none")
+        if self.null_text and self.escape and self.null_text.startswith(self.escape):
+            found.append(f"null_text: {self.null_text!r} begins with the escape, and so is read without it")
+        if len({self.delimiter, self.quote, self.escape} - {""}) < sum(
+            map(bool, (self.delimiter, self.quote, self.escape))
+        ):
+            found.append("delimiter: it, quote and escape have to be different characters")
+        if not self.is_local and not self.is_web:
+            found += self._store_problems()
         for name in ("location", "endpoint"):
             parts = urlsplit(getattr(self, name))
             if parts.scheme == "http" and not is_this_machine(parts.hostname or "") and not self.allow_plaintext:
                 found.append(f"{name}: http:// sends everything readable: use https://, or set allow_plaintext to true")
+        return found
+
+    def _store_problems(self) -> list[str]:
+        """What the library for object stores would fail at without a word."""
+        found = []
+        bucket = urlsplit(self.location).netloc
+        if not _BUCKET.fullmatch(bucket):
+            found.append(f"location: {bucket!r} is no name of a bucket")
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            found.append("access_key_id and secret_access_key: expected both or none")
+        address = urlsplit(self.endpoint)
+        if self.endpoint and (address.scheme not in ("https", "http") or not _BUCKET.match(address.hostname or "")):
+            found.append("endpoint: expected an address like https://HOST")
+        if self.location.startswith("az:") and not self.account_name:
+            found.append("account_name: expected the storage account of the container")
         return found
 
     @property

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import formatdate, parsedate_to_datetime
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from content import File, FileChanged, FileProblem
 from service_spec import Settings
 from shared.authentication import Bearer
-from shared.errors import ConfigurationError, SourceError, redacted
+from shared.errors import SourceError, redacted
 from shared.http_client import Call, HttpClient, HttpError, Opened
 from shared.http_messages import Transient
 
@@ -26,9 +26,6 @@ class WebServer:
     """The files below an address. What can pass is tried again; the token goes to no other server."""
 
     def __init__(self, settings: Settings) -> None:
-        parts = urlsplit(settings.location)
-        if parts.query or parts.fragment:
-            raise ConfigurationError("location: expected an address without ? and #: name the files in tables")
         self._base = settings.location.rstrip("/")
         self._at_once = settings.files_at_once
         self._client = HttpClient(

@@ -185,6 +185,9 @@ class TestDelimiters:
         assert CSV.read("a,b;c\n1,2;3\n", delimiter=";").values == [{"a_b": "1,2", "c": "3"}]
         assert CSV.read("a\tb\n1\t2\n", delimiter=r"\t").values == [{"a": "1", "b": "2"}]
 
+    def test_what_encloses_fields_does_not_separate_them(self) -> None:
+        assert CSV.read("a,b\n|1,2|,3\n", quote="|").values == [{"a": "1,2", "b": "3"}]
+
     def test_nothing_may_enclose_fields(self) -> None:
         assert CSV.read('a,b\n"1,2"\n', quote="none").values == [{"a": '"1', "b": '2"'}]
 

@@ -836,7 +836,7 @@ class TestAWebServer:
 
     def test_a_location_that_is_no_folder_is_told(self) -> None:
         with (
-            pytest.raises(ConfigurationError, match="location: expected an address without"),
+            pytest.raises(ConfigurationError, match="location: expected a folder, s3://BUCKET/PREFIX"),
             places.open_place(settings(location="https://example.com/a?b=c")),
         ):
             pass
