@@ -426,9 +426,10 @@ def _judged(summary: Summary, data_set: DataSet) -> list[Verdict]:
     small, large = summary.small_growth_mb or 0.0, summary.large_growth_mb or 0.0
     promise, grown = f"grows by at most {data_set.most_mb:.0f} MB", max(small, large)
     verdicts.append(Verdict(name, promise, f"{grown:.1f} MB", grown <= data_set.most_mb))
-    both = f"{small:.1f} MB, then {large:.1f} MB"
-    promise = f"grows no more for {data_set.times} times the rows"
-    verdicts.append(Verdict(name, promise, both, large <= small + FLAT_MB))
+    if summary.large_growth_mb is not None:
+        both = f"{small:.1f} MB, then {large:.1f} MB"
+        promise = f"grows no more for {data_set.times} times the rows"
+        verdicts.append(Verdict(name, promise, both, large <= small + FLAT_MB))
     return verdicts
 
 

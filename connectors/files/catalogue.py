@@ -72,9 +72,10 @@ class Catalogue:
         )
         return found
 
-    def drop_younger(self, changed: float) -> int:
-        """Leaves out the files that came after a time (nanoseconds since 1970); returns how many they were."""
-        return self._database.execute("DELETE FROM file WHERE changed > ?", (int(changed),)).rowcount
+    def drop(self, names: Iterable[str]) -> int:
+        """Leaves files out; returns how many they were."""
+        query = "DELETE FROM file WHERE name IN (SELECT value FROM json_each(?))"
+        return self._database.execute(query, (json.dumps(list(names)),)).rowcount
 
     def youngest(self) -> int:
         """When the last of the files came, in nanoseconds since 1970; 0 if there are none."""

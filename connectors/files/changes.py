@@ -6,13 +6,14 @@ The position of a table, of constant size whatever the number of files:
      "upto": [1767225600000000000, "b.csv"],  every file up to this one in the order is delivered,
      "known": "AAEC…",                        and this is the set of them (inventory.py)
      "types": {"amount": "LONG"},             what was inferred, if that is asked for: fixed from then on
-     "tails": [{"id": 17…, "name": "b.csv", "size": 900, "reader": "b.csv", "at": {…}}],
-                                              where the files ended that were delivered last: they may be appended to
-     "open": {…}}                             the same of the file that is being read: how far it is delivered
+     "marks": [{"name": "b.csv", "id": 17…, "size": 900, "reader": "b.csv", "at": {…}, "known": 17…, "done": true}]}
+
+A mark says how far one version of a file is delivered: of one that is being read, or could not be read to its end; and
+of those that were delivered last, which may be appended to. "known" is the version of the file that the set holds.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,17 +24,17 @@ from batches import Place, Target
 from catalogue import Catalogue
 from columns import written
 from content import File
-from inventory import Inventory, id_of
+from inventory import Difference, Inventory, id_of
 from service_spec import Settings, TableSpec
 from shared.checkpoints import Checkpoints
 from shared.errors import SourceError
 from shared.pages import Position
 
-# Files that may be appended to, of which it is known where they ended.
-MOST_TAILS = 100
+# Files of which it is kept how far they are delivered.
+MOST_MARKS = 100
 
 IsSame = Callable[[File, Place], bool]
-Mark = dict[str, Any]  # one of "tails", or "open"
+Mark = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,63 +54,83 @@ class Progress:
 
     def __init__(self, settings: Settings, spec: TableSpec, target: Target, checkpoints: Checkpoints) -> None:
         self._settings, self._spec = settings, spec
-        self._start: Position = {"settings": fingerprint(settings, spec), "upto": [0, ""], "known": "", "tails": []}
+        self._start: Position = {"settings": fingerprint(settings, spec), "upto": [0, ""], "known": "", "marks": []}
         position = checkpoints.position(spec.name, needs=("settings", "upto", "known")) or self._start
         if position["settings"] != self._start["settings"]:
             op.warning(f"{spec.name}: the settings have changed, so all files are read again")
             position = self._start
-        self._open: Mark | None = position.pop("open", None)
         self._position = position
         if settings.infer_types:
             self._position["types"] = self._fixed_types(target)
         try:
             self._known = Inventory(position["known"])
-        except (ValueError, TypeError):
+            self._marks: dict[str, Mark] = {mark["name"]: mark for mark in position["marks"]}
+            self._upto: tuple[int, str] = (int(position["upto"][0]), str(position["upto"][1]))
+        except (ValueError, TypeError, LookupError):
             raise SourceError(f"the saved state of {spec.name} is damaged: reset the connection") from None
 
     @property
     def position(self) -> Position:
-        """What the state holds between two files."""
-        return {**self._position, "known": self._known.text()}
+        """What the state holds now."""
+        marks = list(self._marks.values())
+        return {**self._position, "upto": list(self._upto), "known": self._known.text(), "marks": marks}
+
+    def is_begun(self, file: File) -> bool:
+        """Whether some of this version of a file is delivered, but not all."""
+        mark = self._marks.get(file.name)
+        return bool(mark and mark["id"] == id_of(file) and not mark["done"])
 
     def within(self, file: File, reader: str, place: Place) -> Position:
-        """What the state holds inside a file, once everything up to the place is delivered."""
-        return {**self.position, "open": _mark(file, reader, place)}
-
-    def done(self, file: File, place: Place | None) -> Position:
-        """What the state holds when all of a file is delivered, whose last record ended at the place, if it has one."""
-        if file.has_version:  # any other is read by every sync
-            self._known.add(id_of(file))
-        tails = [] if self._spec.primary_key else [tail for tail in self._tails if tail["name"] != file.name]
-        if place and place.get("crc") is not None:
-            tails.append(_mark(file, file.name, place))
-        if self._spec.primary_key:
-            self._open = None  # its first records came before this file's: they have to be sent once more
-        upto = max(self._upto, file.place)
-        self._position = {**self._position, "upto": list(upto), "tails": tails[-MOST_TAILS:]}
+        """Everything in a file up to a place is delivered; what the state holds then."""
+        self._set_mark(file, reader, place, done=False)
         return self.position
 
-    def plan(self, catalogue: Catalogue, is_same: IsSame, can_read: Callable[[File], bool]) -> Plan:
+    def begin(self, file: File) -> Position:
+        """A file is read from its start, whatever of it, or of a version before it, is delivered; what the state holds.
+
+        Its records overwrite those of the version before: that one is no longer what is delivered.
+        """
+        if mark := self._marks.get(file.name):
+            self._marks[file.name] = {**mark, "id": id_of(file), "size": file.size, "at": None, "done": False}
+        return self.position
+
+    def done(self, file: File, place: Place | None) -> Position:
+        """All of a file is delivered; what the state holds then. The place, if there is one, is its end."""
+        before = self._marks.pop(file.name, None)
+        if before and before["known"] is not None:
+            self._known.remove(before["known"])
+        if file.has_version:  # any other is read by every sync
+            self._known.add(id_of(file))
+        if self._spec.primary_key:
+            self._forget_places()
+        if place and place.get("crc") is not None:
+            self._set_mark(file, file.name, place, done=True)
+        self._upto = max(self._upto, file.place)
+        return self.position
+
+    def plan(self, catalogue: Catalogue, is_same: IsSame, can_read: Callable[[File], bool], complete: bool) -> Plan:
         """What there is to read.
 
         is_same   whether a file still begins with all that was delivered up to a place
         can_read  whether a file can be opened as what it should be
+        complete  whether the catalogue holds all files there are: only then one that it lacks was removed
         """
+        if not len(catalogue):
+            return Plan(lambda: iter(()), 0)  # a disk may not be there: nothing of what is known is forgotten
         change = self._known.difference(Inventory.of(catalogue.up_to(self._upto)))
         if change is None:
             op.warning(f"{self._spec.name}: so many files were changed or removed that all are read again")
-            return self._all(catalogue, truncate=False)
-        gone = change.gone - self._appended(catalogue, is_same) if self._settings.delete_removed else ()
-        if gone and len(catalogue):
-            log.info(f"{self._spec.name}: {len(gone):,} files were removed or replaced, so all are read again")
+            return self._all(catalogue, truncate=self._settings.delete_removed and complete)
+        if not self._settings.delete_removed:
+            self._forget(change.gone)
+        elif complete and self._is_any_gone(change, catalogue, is_same):
+            log.info(f"{self._spec.name}: files were removed or replaced, so all are read again")
             return self._all(catalogue, truncate=True)
-        for file_id in change.gone:
-            self._known.remove(file_id)
         late = [file for file in catalogue.up_to(self._upto) if id_of(file) in change.late] if change.late else []
         if self._spec.primary_key and (first := next(filter(can_read, late), None)):
             # Which of two records with one key is delivered last must not change: everything behind is read again too.
             log.info(f"{first.name} came late, so it and all files behind it are read again")
-            return self._from(first, catalogue)
+            return self._from(first, catalogue, change)
         upto = self._upto
 
         def files() -> Iterator[File]:
@@ -123,47 +144,57 @@ class Progress:
 
         That is where it was interrupted, if it is still the same version; or where it ended, if it was appended to.
         """
-        marks = [mark for mark in (self._open, *self._tails) if mark and mark["name"] == file.name]
-        for mark in marks:
-            is_same_version = file.has_version and mark["id"] == id_of(file)
-            if is_same_version or (_may_be_appended(mark, file) and is_same(file, mark["at"])):
-                return mark["reader"], mark["at"]
+        mark = self._marks.get(file.name)
+        if mark and mark["at"] is not None and _continues(mark, file, is_same):
+            return mark["reader"], mark["at"]
         return None
 
-    @property
-    def _upto(self) -> tuple[int, str]:
-        changed, name = self._position["upto"]
-        return changed, name
+    def _set_mark(self, file: File, reader: str, place: Place, done: bool) -> None:
+        """Marks a file, as the newest of all marks. The oldest go, those of files that are delivered first."""
+        before = self._marks.pop(file.name, None)
+        file_id = id_of(file)
+        known = file_id if done and file.has_version else before and before["known"]
+        self._marks[file.name] = {
+            "name": file.name, "id": file_id, "size": file.size, "reader": reader, "at": place, "known": known,
+            "done": done,
+        }  # fmt: skip
+        if len(self._marks) > MOST_MARKS:
+            del self._marks[next((name for name, mark in self._marks.items() if mark["done"]), next(iter(self._marks)))]
 
-    @property
-    def _tails(self) -> list[Mark]:
-        tails: list[Mark] = self._position.get("tails", [])
-        return tails
+    def _forget_places(self) -> None:
+        """Has every file be read from its start: records of another that have the same keys came in between."""
+        self._marks = {name: {**mark, "at": None} for name, mark in self._marks.items() if not mark["done"]}
+
+    def _forget(self, gone: Collection[int]) -> None:
+        """Takes versions that are no longer there out of the set."""
+        for file_id in gone:
+            self._known.remove(file_id)
+        for name, mark in self._marks.items():
+            if mark["known"] in gone:
+                self._marks[name] = {**mark, "known": None}
+
+    def _is_any_gone(self, change: Difference, catalogue: Catalogue, is_same: IsSame) -> bool:
+        """Whether rows were delivered of files, or of parts of files, that are no longer there."""
+        now = {file.name: file for file in catalogue.named(self._marks)}
+        kept = [mark for name, mark in self._marks.items() if name in now and _continues(mark, now[name], is_same)]
+        lost = [mark for mark in self._marks.values() if not mark["done"] and mark not in kept]
+        return bool(lost or change.gone - {mark["known"] for mark in kept})
 
     def _all(self, catalogue: Catalogue, truncate: bool) -> Plan:
         kept = {"types": self._position["types"]} if "types" in self._position else {}
-        self._position, self._known, self._open = {**self._start, **kept}, Inventory(), None
+        self._position, self._known, self._marks, self._upto = {**self._start, **kept}, Inventory(), {}, (0, "")
         return Plan(lambda: catalogue.after((0, "")), len(catalogue), truncate)
 
-    def _from(self, first: File, catalogue: Catalogue) -> Plan:
+    def _from(self, first: File, catalogue: Catalogue, change: Difference) -> Plan:
         """Everything from a file on."""
         self._known, before = Inventory(), (0, "")
         for file in catalogue.up_to(first.place):
-            if file != first:
+            if id_of(file) not in change.late:
                 self._known.add(id_of(file))
                 before = file.place
-        self._position = {**self._position, "upto": list(before), "tails": []}
+        self._upto = before
+        self._forget_places()
         return Plan(lambda: catalogue.after(before), catalogue.count_after(before))
-
-    def _appended(self, catalogue: Catalogue, is_same: IsSame) -> set[int]:
-        """The ids of the versions that were delivered of files that were appended to since."""
-        tails = {tail["name"]: tail for tail in (*self._tails, *([self._open] if self._open else []))}
-        now = catalogue.named(tails)
-        return {
-            tails[file.name]["id"]
-            for file in now
-            if _may_be_appended(tails[file.name], file) and is_same(file, tails[file.name]["at"])
-        }
 
     def _fixed_types(self, target: Target) -> dict[str, str]:
         """The types of the first sync; raises SourceError if others are inferred now."""
@@ -189,9 +220,9 @@ def fingerprint(settings: Settings, spec: TableSpec) -> str:
     return hashlib.blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
 
 
-def _mark(file: File, reader: str, place: Place) -> Mark:
-    return {"id": id_of(file), "name": file.name, "size": file.size, "reader": reader, "at": place}
-
-
-def _may_be_appended(mark: Mark, file: File) -> bool:
-    return file.size >= mark["size"] >= 0 and mark["reader"] == file.name and mark["at"].get("crc") is not None
+def _continues(mark: Mark, file: File, is_same: IsSame) -> bool:
+    """Whether a file is still the version that is marked, or that one with more behind."""
+    if file.has_version and mark["id"] == id_of(file):
+        return True
+    can_be_appended = mark["at"] is not None and mark["at"].get("crc") is not None and mark["reader"] == file.name
+    return can_be_appended and file.size >= mark["size"] >= 0 and is_same(file, mark["at"])

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from fivetran_connector_sdk import Logging as log
-from inference import Inference
 
 from batches import Target
 from catalogue import Catalogue
 from content import File, FileProblem
+from inference import Inference
 from opening import readers
 from places import Place, open_place
 from service_spec import FILE, LINE, Settings, TableSpec
@@ -35,7 +35,7 @@ def declared_tables(settings: Settings) -> Mapping[str, Target]:
 
 def _target(settings: Settings, spec: TableSpec, place: Place) -> Target:
     columns: dict[str, ColumnType] = {FILE: "STRING", LINE: "LONG"}
-    if settings.format == "raw":
+    if spec.is_raw:
         return Target({FILE: "STRING", "_size": "LONG"})
     with Catalogue(place.files(spec.patterns)) as catalogue:
         for found in _of_files(settings, place, catalogue.sample(NEWEST, EVENLY)):
@@ -70,11 +70,17 @@ def _inferred(
     inference = Inference()
     target = Target({**dict.fromkeys(columns, "STRING"), LINE: "LONG", UNDECLARED: "JSON"})
     texts: set[str] = set()
-    for reader in readers(place.content(file), settings):
-        of_reader = [name for name, type_ in reader.columns.items() if type_ == "STRING"]
-        texts.update(of_reader)
-        for batch in reader.batches(target):
-            inference.add([{name: record.get(name) for name in of_reader} for record in batch.records])
+    try:
+        for reader in readers(place.content(file), settings):
+            of_reader = [name for name, type_ in reader.columns.items() if type_ == "STRING"]
+            texts.update(of_reader)
+            for batch in reader.batches(target):
+                inference.add([{name: record.get(name) for name in of_reader} for record in batch.records])
+    except FileProblem as problem:
+        raise FileProblem(
+            f"types cannot be inferred from the first file: {problem}. Correct it, or declare the types in the setting "
+            "columns and set infer_types to false"
+        ) from None
     types = {name: type_ for name, type_ in inference.types().items() if name in texts}
     said = "; ".join(f"{spec.name}.{name} = {written(type_)}" for name, type_ in types.items() if type_ != "STRING")
     log.info(f"types inferred from {file.name}, for the setting columns: {said or 'all columns are text'}")

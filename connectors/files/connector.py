@@ -11,7 +11,7 @@ from columns import declared_tables
 from opening import readers
 from places import open_place
 from reading import read_pages
-from service_spec import BAD_ROWS, FILE, Settings
+from service_spec import BAD_ROWS, Settings
 from shared.checkpoints import Checkpoints
 from shared.configuration import setup_test
 from shared.errors import SourceError, plainly, reported
@@ -23,7 +23,7 @@ def schema(configuration: dict[str, str]) -> list[dict[str, Any]]:
     settings = Settings.parse(configuration)
     declared_tables.cache_clear()  # of an earlier sync in this process: columns may have come since
     targets = declared_tables(settings)
-    keys = {spec.name: list(spec.key if settings.format != "raw" else (FILE,)) for spec in settings.table_specs}
+    keys = {spec.name: list(spec.key) for spec in settings.table_specs}
     tables = [
         {"table": name, "primary_key": keys[name], "columns": dict(target.columns)} for name, target in targets.items()
     ]
@@ -44,25 +44,15 @@ def update(configuration: dict[str, str], state: dict[str, Any]) -> None:
 def configuration_form() -> ConfigurationForm:
     return Settings.form(
         tests={
-            "List the files": list_test,
-            "Find files of every table": find_test,
+            "List the files and find some for every table": find_test,
             "Read the first file of every table": read_test,
         }
     )
 
 
 @setup_test
-def list_test(configuration: dict[str, str]) -> None:
-    """Whether the files can be listed at all."""
-    settings = Settings.parse(configuration)
-    with open_place(settings) as place:
-        for spec in settings.table_specs:
-            next(iter(place.files(spec.patterns)), None)
-
-
-@setup_test
 def find_test(configuration: dict[str, str]) -> None:
-    """Whether every table has files; how many is in the log."""
+    """Whether the files can be listed, and every table has some; how many is in the log."""
     settings = Settings.parse(configuration)
     with open_place(settings) as place:
         for spec in settings.table_specs:

@@ -42,6 +42,10 @@ class FileProblem(SourceError):
     """A file that cannot be read as it should, told by its name; other files may be all right."""
 
 
+class Unavailable(FileProblem):
+    """The file cannot be had now, whatever is in it: every sync tries again."""
+
+
 class FileChanged(FileProblem):
     """The file is no longer the version that was listed: the next sync reads the new one."""
 
@@ -81,11 +85,9 @@ class ByteStream:
     def read(self, size: int = -1) -> bytes:
         """At most so many bytes, none at the end; all that is left without a size."""
         if size < 0:
-            return self._left + b"".join(self._chunks)
-        while not self._left:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
+            left, self._left = self._left + b"".join(self._chunks), b""
+            return left
+        while not self._left and (chunk := next(self._chunks, None)) is not None:
             self._left = chunk
         taken, self._left = self._left[:size], self._left[size:]
         return taken

@@ -93,6 +93,8 @@ class Inventory:
             count, file_id = self._counts[cell], self._ids[cell]
             if count not in found or _check(file_id) != self._checks[cell] or cell not in _cells(file_id):
                 continue
+            if file_id in found[count]:
+                return None  # a cell that looks like one file by chance, or a text that was edited
             found[count].add(file_id)
             self._toggle(file_id, -count)
             cells.extend(_cells(file_id))

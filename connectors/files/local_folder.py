@@ -1,13 +1,12 @@
 """A folder of this machine. A file's version is its size and the time at which the file system last changed it."""
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from stat import S_ISREG
 
-from content import File, FileChanged, FileProblem
+from content import File, FileChanged, Unavailable
 from patterns import leads_on, matches
 from shared.errors import SourceError
 
@@ -48,9 +47,6 @@ class LocalFolder:
 
     def content(self, file: File) -> "LocalContent":
         return LocalContent(file, self._folder / file.name)
-
-    def now(self) -> float:
-        return time.time()
 
     def describe(self) -> str:
         return f"the folder {self._folder}"
@@ -129,7 +125,7 @@ class LocalContent:
         except FileNotFoundError:
             raise FileChanged(f"{self.file.name} was removed since it was listed") from None
         except OSError as error:
-            raise FileProblem(f"{self.file.name} cannot be read: {error.strerror}") from error
+            raise Unavailable(f"{self.file.name} cannot be read: {error.strerror}") from error
         try:
             self._check(opened)
         except FileChanged:
@@ -141,7 +137,7 @@ class LocalContent:
         try:
             return os.pread(opened.fileno(), length, start)
         except OSError as error:
-            raise FileProblem(f"{self.file.name} cannot be read at byte {start:,}: {error.strerror}") from error
+            raise Unavailable(f"{self.file.name} cannot be read at byte {start:,}: {error.strerror}") from error
 
     def _check(self, opened: FileIO) -> None:
         """Whether what is read is the version that was listed: changed while it is read, it would be a mixture."""

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +12,7 @@ import obstore
 from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, PreconditionError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from content import File, FileChanged, FileProblem
+from content import File, FileChanged, Unavailable
 from patterns import matches, prefixes_of
 from service_spec import Settings
 from shared.errors import ConfigurationError, SourceError, unreachable
@@ -30,7 +29,6 @@ _RETRIES: Any = {
     "retry_timeout": timedelta(seconds=120),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
 }
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STATUS = re.compile(r"status code: ([0-9]{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
@@ -76,9 +74,6 @@ class ObjectStore:
     def content(self, file: File) -> "ObjectContent":
         return ObjectContent(self, file)
 
-    def now(self) -> float:
-        return time.time()
-
     def describe(self) -> str:
         return self._name
 
@@ -97,7 +92,7 @@ class ObjectStore:
             except _FAILURES as error:
                 failure = self._failed(file, error)
             if at < end and (at - opened_at < _PIECE or isinstance(failure, FileChanged)):
-                raise failure or FileProblem(f"{file.name} ends at byte {at:,} of {end:,}, again and again")
+                raise failure or Unavailable(f"{file.name} ends at byte {at:,} of {end:,}, again and again")
 
     def _opened(self, file: File, start: int, end: int) -> Any:
         options: Any = {"range": (start, end)}
@@ -160,9 +155,9 @@ class ObjectStore:
                 "which cannot be read: rename it)"
             )
         if code == "InvalidObjectState":
-            return FileProblem(f"{file.name} is archived: restore it, or name other files in the setting tables")
+            return Unavailable(f"{file.name} is archived: restore it, or name other files in the setting tables")
         if status == 403:
-            return FileProblem(f"{file.name} may not be read ({code or status}): allow the key to read it")
+            return Unavailable(f"{file.name} may not be read ({code or status}): allow the key to read it")
         return self._refused(error)
 
     def _refused(self, error: Exception) -> SourceError:

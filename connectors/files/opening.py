@@ -1,15 +1,15 @@
 """From a file's name to readers of its format: what archives it, what compresses it, and what it is."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import PurePosixPath
-
-from excel_format import ExcelReader
-from json_format import JsonReader
 
 from archives import members
 from batches import Place, Reader
 from content import Content, File, FileProblem
 from csv_format import CsvReader
+from excel_format import ExcelReader
+from json_format import JsonReader
 from parquet_format import ParquetReader
 from service_spec import AUTO, Settings
 from text_stream import TextStream, stream_crc, without_compression
@@ -57,22 +57,26 @@ def formats_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def readers(content: Content, settings: Settings) -> Iterator[Reader]:
-    """A reader of the file, or one of each member of an archive.
+def parts(content: Content, settings: Settings) -> Iterator[Callable[[], Reader]]:
+    """What opens a reader of the file, or one of each member of an archive.
 
-    Raises FileProblem for a file whose format is not known, or that is not of it.
+    Both raise FileProblem for a file whose format is not known, or that is not of it.
     """
     file = content.file
     if file.name.lower().endswith(ARCHIVE):
         for member in members(content, settings):
-            stream = TextStream(content, settings, member)
-            yield _text_reader(stream, file, settings)
+            yield partial(_text_reader, TextStream(content, settings, member), file, settings)
         return
     format_ = format_of(file.name, settings)
     if format_ in _OF_PARTS:
-        yield _OF_PARTS[format_](content, file, settings)
+        yield partial(_OF_PARTS[format_], content, file, settings)
     else:
-        yield _text_reader(TextStream(content, settings), file, settings)
+        yield partial(_text_reader, TextStream(content, settings), file, settings)
+
+
+def readers(content: Content, settings: Settings) -> Iterator[Reader]:
+    """A reader of each part; raises FileProblem for the first that cannot be read."""
+    return (open_reader() for open_reader in parts(content, settings))
 
 
 def _text_reader(stream: TextStream, file: File, settings: Settings) -> Reader:
@@ -95,6 +99,15 @@ def format_of(name: str, settings: Settings) -> str:
     if suffix not in FORMATS:
         raise FileProblem(f"the name of {name} does not tell its format: set the setting format")
     return FORMATS[suffix]
+
+
+def can_grow(name: str, settings: Settings) -> bool:
+    """Whether a file may be read while lines are still written to its end."""
+    try:
+        is_text = format_of(name, settings) in ("csv", "jsonl")
+    except FileProblem:
+        return False
+    return is_text and without_compression(name) == name and not name.lower().endswith(ARCHIVE)
 
 
 def begins_with(content: Content, settings: Settings, place: Place) -> bool:

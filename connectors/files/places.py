@@ -14,11 +14,8 @@ from fivetran_connector_sdk import Logging as log
 from content import Content, File
 from local_folder import LocalFolder
 from object_store import ObjectStore
-from patterns import matches, prefix_of
 from service_spec import Settings
 from web_server import WebServer
-
-__all__ = ("Place", "matches", "open_place", "prefix_of")
 
 
 class Place(Protocol):
@@ -29,9 +26,6 @@ class Place(Protocol):
 
     def content(self, file: File) -> Content:
         """The bytes of a file that was listed; nothing is opened yet."""
-
-    def now(self) -> float:
-        """Seconds since 1970, by the place's clock where it is known, else by this machine's."""
 
     def describe(self) -> str:
         """The place in a message, without secrets."""
@@ -51,6 +45,6 @@ def open_place(settings: Settings, warn: Callable[[str], None] = log.warning) ->
 
 
 def _place(settings: Settings, warn: Callable[[str], None]) -> Place:
-    if "://" not in settings.location:
+    if settings.is_local:
         return LocalFolder(settings.location, warn)
     return WebServer(settings) if settings.is_web else ObjectStore(settings)

@@ -1,9 +1,10 @@
 """The files of all tables as pages: oldest first, file after file, each resumed where it was interrupted."""
 
+import sys
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from fivetran_connector_sdk import FileUpload
 from fivetran_connector_sdk import Logging as log
@@ -14,8 +15,8 @@ from batches import BadRow, Place, Reader, Target
 from catalogue import Catalogue
 from changes import Progress
 from columns import declared_tables, written
-from content import ByteStream, Content, File, FileChanged, FileProblem, Loaded
-from opening import begins_with, readers
+from content import ByteStream, Content, File, FileChanged, FileProblem, Loaded, Unavailable
+from opening import begins_with, can_grow, parts, readers
 from places import Place as Source
 from places import open_place
 from service_spec import FILE, LINE, MODIFIED, SIZE, Settings, TableSpec
@@ -29,6 +30,7 @@ from text_values import modified_text
 
 # A local file younger than this is left for later: it may not be written to its end.
 SETTLING_SECONDS = 2.0
+_MOST_YOUNG = 10_000
 # Smaller files are fetched whole, several at a time, before it is their turn.
 SMALL_BYTES = 1_048_576
 # Larger ones are named in the log.
@@ -42,9 +44,10 @@ def read_pages(settings: Settings, checkpoints: Checkpoints) -> Generator[Page, 
     """
     targets = declared_tables(settings)
     problems: list[FileProblem] = []
+    bad_rows = BadRows(settings)
     with open_place(settings, op.warning) as place:
         for spec in settings.table_specs:
-            table = _Table(settings, spec, targets[spec.name], place, BadRows(settings), problems)
+            table = _Table(settings, spec, targets[spec.name], place, bad_rows, problems)
             yield from table.pages(checkpoints)
     if problems:
         more = f"; {len(problems) - 1:,} more files as well, such as {problems[1]}" if len(problems) > 1 else ""
@@ -62,11 +65,12 @@ class _Table:
     bad_rows: BadRows
     problems: list[FileProblem]
     told: set[str] = field(default_factory=set)
+    unsettled: int = 0
 
     def pages(self, checkpoints: Checkpoints) -> Iterator[Page]:
         progress = Progress(self.settings, self.spec, self.target, checkpoints)
         with self._listed() as catalogue:
-            plan = progress.plan(catalogue, self._is_same, self._can_read)
+            plan = progress.plan(catalogue, self._is_same, self._can_read, complete=not self.unsettled)
             log.info(f"{self.spec.name}: {plan.count:,} of {len(catalogue):,} files are to be read")
             yield Page(self.spec.name, (), progress.position, truncate=plan.truncate)
             for file, fetched in self._fetched(plan.files()):
@@ -75,12 +79,18 @@ class _Table:
                 except FileChanged as change:
                     log.info(str(change))
                 except FileProblem as problem:
-                    if self.settings.on_bad_row == "stop":
-                        self.problems.append(problem)
-                        continue
-                    row = BadRow(0, "", str(problem))
-                    position = progress.done(file, None)
-                    yield self.bad_rows.page(self.spec, file.name, [row], position)
+                    yield from self._unreadable(file, problem, progress)
+
+    def _unreadable(self, file: File, problem: FileProblem, progress: Progress) -> Iterator[Page]:
+        """What becomes of a file that cannot be read: it does not hide the others."""
+        if self.settings.on_bad_row == "keep" and not isinstance(problem, Unavailable):
+            row = BadRow(0, "", str(problem))
+            yield self.bad_rows.page(self.spec, file.name, [row], progress.done(file, None))
+            return
+        if self.spec.primary_key and progress.is_begun(file):
+            # Were it read to its end later, its records would overwrite those of the files behind it.
+            raise SourceError(f"{problem}; files that came after it wait, as the order decides which record is kept")
+        self.problems.append(problem)
 
     # Which files there are
 
@@ -94,9 +104,15 @@ class _Table:
             catalogue.close()
             time.sleep(wait)
             catalogue = self._catalogue()
-        if unsettled := catalogue.drop_younger((time.time() - SETTLING_SECONDS) * 1e9):
-            log.info(f"{self.spec.name}: {unsettled:,} files were written just now: the next sync reads them")
+        young = list(islice(catalogue.after((self._settled(), "")), _MOST_YOUNG))
+        self.unsettled = catalogue.drop(file.name for file in young if not can_grow(file.name, self.settings))
+        if self.unsettled:
+            log.info(f"{self.spec.name}: {self.unsettled:,} files were written just now: the next sync reads them")
         return catalogue
+
+    def _settled(self) -> int:
+        """Local files that changed later may still be written to."""
+        return int((time.time() - SETTLING_SECONDS) * 1e9) if self.settings.is_local else sys.maxsize
 
     def _catalogue(self) -> Catalogue:
         catalogue = Catalogue(self.source.files(self.spec.patterns))
@@ -121,7 +137,10 @@ class _Table:
         return Loaded(file, data)
 
     def _is_same(self, file: File, place: Place) -> bool:
-        return begins_with(self.source.content(file), self.settings, place)
+        try:
+            return begins_with(self.source.content(file), self.settings, place)
+        except FileProblem:
+            return False  # it is told when the file is read
 
     def _can_read(self, file: File) -> bool:
         try:
@@ -135,44 +154,69 @@ class _Table:
         file = content.file
         if file.size >= LARGE_BYTES:
             log.info(f"{self.spec.name}: reading {file.name}, {file.size / 1e6:,.0f} MB")
-        if self.settings.format == "raw":
+        if self.spec.is_raw:
             yield self._upload(content, progress)
             return
         start = progress.start_of(file, self._is_same)
         name, end = start or ("", None)
-        for reader in readers(content, self.settings):
-            if name and reader.name != name:
-                continue  # a member of an archive, all of which is delivered
-            self._check(reader)
-            place, name = end if name else None, ""
-            for batch in reader.batches(self.target, place):
-                end = batch.place
-                records = self._keyed(batch.records, batch.bad)
-                # The state does not move past these records before it is known that none of them is bad.
-                yield Page(self.spec.name, records, size=batch.size, primary_key=self.spec.key)
-                self._tell_of_undeclared(reader, batch.undeclared)
-                position = progress.within(file, reader.name, end)
-                if batch.bad:
-                    yield self.bad_rows.page(self.spec, reader.name, batch.bad, position)
-                else:
-                    yield Page(self.spec.name, (), position)
-        yield Page(self.spec.name, (), progress.done(file, end))
+        if start is None:
+            yield Page(self.spec.name, (), progress.begin(file))
+        problems: list[FileProblem] = []
+        reader_name = ""
+        for open_reader in parts(content, self.settings):
+            try:
+                reader = open_reader()
+                if name and reader.name != name:
+                    continue  # a member of an archive, all of which is delivered
+                place, name, reader_name = end if name else None, "", reader.name
+                self._tell_of_columns(reader)
+                end = yield from self._batch_pages(file, reader, place, progress)
+            except (FileChanged, Unavailable):
+                raise
+            except FileProblem as problem:  # of one member: the others may be all right
+                problems.append(problem)
+        if problems and reader_name != file.name:
+            yield Page(self.spec.name, (), progress.begin(file))
+        if problems:
+            more = f" (and {len(problems) - 1:,} more members)" if len(problems) > 1 else ""
+            raise FileProblem(f"{problems[0]}{more}")
+        yield Page(self.spec.name, (), progress.done(file, end if reader_name == file.name else None))
+
+    def _batch_pages(
+        self, file: File, reader: Reader, place: Place | None, progress: Progress
+    ) -> Generator[Page, None, Place | None]:
+        """The records of one reader from a place on; returns the place at which they end."""
+        for batch in reader.batches(self.target, place):
+            if batch.place.get("unterminated") and file.changed > self._settled():
+                raise FileChanged(f"{file.name} is being written: the next sync goes on with its last line")
+            records = self._keyed(batch.records, batch.bad)
+            # The state does not move past these records before it is known that none of them is bad.
+            yield Page(self.spec.name, records, size=batch.size, primary_key=self.spec.key)
+            self._tell_of_undeclared(reader, batch.undeclared)
+            place = batch.place
+            position = progress.within(file, reader.name, place)
+            if batch.bad:
+                yield self.bad_rows.page(self.spec, reader.name, batch.bad, position)
+            else:
+                yield Page(self.spec.name, (), position)
+        return place
 
     def _upload(self, content: Content, progress: Progress) -> Page:
         """A file as it is: its bytes go beside the row that names it."""
-        file = content.file
+        file, chunks = content.file, content.chunks()
+        first = next(chunks, b"")  # a file that cannot be had is found here, where it does not hide the others
         record: Record = {FILE: file.name, SIZE: file.size, MODIFIED: modified_text(file)}
         size = file.size if file.size >= 0 else None
-        upload = FileUpload(path=file.name, stream=ByteStream(content.chunks()), expected_bytes=size)
+        upload = FileUpload(path=file.name, stream=ByteStream(chain((first,), chunks)), expected_bytes=size)
         return Page(
-            self.spec.name, [record], progress.done(file, None), primary_key=(FILE,), size=size or 0, file=upload
+            self.spec.name, [record], progress.done(file, None), primary_key=self.spec.key, size=size or 0, file=upload
         )
 
     def _keyed(self, records: Iterable[Record], bad: list[BadRow]) -> Iterable[Record]:
         """The records, but for those without a value in a key column: they would all become one."""
         return _with_key(records, self.spec.primary_key, bad) if self.spec.primary_key else records
 
-    def _check(self, reader: Reader) -> None:
+    def _tell_of_columns(self, reader: Reader) -> None:
         """Raises SourceError for a file without a key column; warns of columns that the table has not, or otherwise."""
         missing = [name for name in self.spec.primary_key if name not in reader.columns]
         if missing and reader.columns:

@@ -1,7 +1,7 @@
 """What the connector is: its settings, and the tables they name. Columns are what the files say (columns.py)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -16,6 +16,7 @@ FILE, LINE, MODIFIED, SIZE = "_file", "_line", "_modified", "_size"
 BAD_ROWS = "_bad_rows"
 TAB = r"\t"  # as one types it into a form
 AUTO = "auto"
+NONE = "none"
 
 _DECIMAL = re.compile(r"DECIMAL\(\s*([0-9]{1,2})\s*,\s*([0-9]{1,2})\s*\)")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -30,11 +31,12 @@ class TableSpec:
     patterns: tuple[str, ...]
     primary_key: tuple[str, ...]
     types: Mapping[str, ColumnType]
+    is_raw: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
         """The table's primary key."""
-        return self.primary_key or (FILE, LINE)
+        return self.primary_key or ((FILE,) if self.is_raw else (FILE, LINE))
 
 
 def entries(text: str) -> list[tuple[str, str]]:
@@ -93,11 +95,33 @@ def _is_codec(text: str) -> str | None:
 
 
 def _is_location(text: str) -> str | None:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return "expected an address without brackets and with a number as its port"
     is_usable = parts.scheme in _SCHEMES and (not parts.scheme or parts.netloc) and "@" not in parts.netloc
     if is_usable and not (parts.scheme in ("https", "http") and (parts.query or parts.fragment)):
         return None
     return "expected a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or https://HOST/PATH"
+
+
+def _is_endpoint(text: str) -> str | None:
+    try:
+        address = urlsplit(text)
+        usable = address.scheme in ("https", "http") and _BUCKET.match(address.hostname or "") and address.port != 0
+    except ValueError:  # a port that is none, or half of an IPv6 address
+        usable = None
+    return None if usable else "expected an address like https://HOST"
+
+
+def _names_in(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _not_delivered(column: str) -> str | None:
+    name = delivered_name(column)
+    return None if name == column else f"{column!r} is delivered as {name!r}: name it so"
 
 
 def _is_inside(pattern: str) -> bool:
@@ -162,7 +186,7 @@ class Settings(SettingsBase):
     record_path: str = setting("JSON: the keys that lead to the list of records, such as result.items", default="")
     sheet: str = setting("Excel: the name of the sheet; without, the first", default="")
     zip_members: str = setting("Zip: which members of an archive are read", default="*")
-    endpoint: str = setting("S3-compatible stores and emulators: address of the server", default="")
+    endpoint: str = setting("S3-compatible stores and emulators: address of the server", default="", check=_is_endpoint)
     region: str = setting("S3: region of the bucket", default="us-east-1")
     access_key_id: str = setting("S3: access key; without one, nothing is signed", default="")
     secret_access_key: str = setting("S3: secret of the access key", default="", secret=True)
@@ -181,44 +205,56 @@ class Settings(SettingsBase):
     page_bytes: int = setting("Bytes of text in memory as one page", default=65_536, minimum=10_000, maximum=16_000_000)
 
     def problems(self) -> list[str]:
-        found = []
-        named = {name for name, _ in entries(self.tables)}
+        found = [*self._table_problems(), *self._column_problems(), *self._csv_problems(), *self._plaintext_problems()]
+        return found if self.is_local or self.is_web else [*found, *self._store_problems()]
+
+    def _table_problems(self) -> Iterator[str]:
         for name, pattern in entries(self.tables):
             if not _is_inside(pattern):
-                found.append(f"tables: {pattern!r} leads out of the location: expected a pattern like **/*.csv")
+                yield f"tables: {pattern!r} leads out of the location: expected a pattern like **/*.csv"
             if "/" in name or "." in name:
-                found.append(f"tables: {name!r} is no name of a table")
+                yield f"tables: {name!r} is no name of a table"
             if self.is_web and re.search(r"[*?\[]", pattern):
-                found.append(f"tables: a web server does not list its files: name each of them instead of {pattern!r}")
-        alike = {delivered_name(name) for name in (*named, BAD_ROWS)}
-        if len(alike) <= len(named):
-            found.append(f"tables: two names become one, or {BAD_ROWS}, in the destination: rename one")
-        found += [f"primary_keys: {name!r} is no table" for name, _ in entries(self.primary_keys) if name not in named]
+                yield f"tables: a web server does not list its files: name each of them instead of {pattern!r}"
+        named = {name for name, _ in entries(self.tables)}
+        if len({delivered_name(name) for name in (*named, BAD_ROWS)}) <= len(named):
+            yield f"tables: two names become one, or {BAD_ROWS}, in the destination: rename one"
+
+    def _column_problems(self) -> Iterator[str]:
+        named = {name for name, _ in entries(self.tables)}
+        for name, columns in entries(self.primary_keys):
+            if name not in named:
+                yield f"primary_keys: {name!r} is no table"
+            yield from (f"primary_keys: {problem}" for problem in map(_not_delivered, _names_in(columns)) if problem)
         for place, type_name in entries(self.columns):
             table, _, column = place.partition(".")
             if table not in named or not column:
-                found.append(f"columns: expected TABLE.COLUMN = TYPE with one of the tables, found {place!r}")
+                yield f"columns: expected TABLE.COLUMN = TYPE with one of the tables, found {place!r}"
+            elif problem := _not_delivered(column):
+                yield f"columns: {problem}"
             try:
                 column_type(type_name)
             except ValueError as problem:
-                found.append(f"columns: {place}: {problem}")
+                yield f"columns: {place}: {problem}"
+        if self.format == "raw" and (self.primary_keys or self.columns):
+            yield "format: raw files have neither columns nor keys of their own: leave primary_keys and columns empty"
+
+    def _csv_problems(self) -> Iterator[str]:
+        marks = {"delimiter": self.separator, "quote": self.quote, "escape": self.escape}
+        used = {name: mark for name, mark in marks.items() if mark not in ("", NONE)}
         for name in ("quote", "escape"):
-            value = getattr(self, name)
-            if value not in ("", "none") and (len(value) != 1 or value in "\r\n"):
-                found.append(f"{name}: expected one character, or none")
-        if self.null_text and self.escape and self.null_text.startswith(self.escape):
-            found.append(f"null_text: {self.null_text!r} begins with the escape, and so is read without it")
-        if len({self.delimiter, self.quote, self.escape} - {""}) < sum(
-            map(bool, (self.delimiter, self.quote, self.escape))
-        ):
-            found.append("delimiter: it, quote and escape have to be different characters")
-        if not self.is_local and not self.is_web:
-            found += self._store_problems()
+            if name in used and (len(used[name]) != 1 or used[name] in "\r\n"):
+                yield f"{name}: expected one character, or none"
+        if len(set(used.values())) < len(used):
+            yield "delimiter: it, quote and escape have to be different characters"
+        if self.null_text and "escape" in used and self.null_text.startswith(self.escape):
+            yield f"null_text: {self.null_text!r} begins with the escape, and so is read without it"
+
+    def _plaintext_problems(self) -> Iterator[str]:
         for name in ("location", "endpoint"):
             parts = urlsplit(getattr(self, name))
             if parts.scheme == "http" and not is_this_machine(parts.hostname or "") and not self.allow_plaintext:
-                found.append(f"{name}: http:// sends everything readable: use https://, or set allow_plaintext to true")
-        return found
+                yield f"{name}: http:// sends everything readable: use https://, or set allow_plaintext to true"
 
     def _store_problems(self) -> list[str]:
         """What the library for object stores would fail at without a word."""
@@ -228,9 +264,6 @@ class Settings(SettingsBase):
             found.append(f"location: {bucket!r} is no name of a bucket")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             found.append("access_key_id and secret_access_key: expected both or none")
-        address = urlsplit(self.endpoint)
-        if self.endpoint and (address.scheme not in ("https", "http") or not _BUCKET.match(address.hostname or "")):
-            found.append("endpoint: expected an address like https://HOST")
         if self.location.startswith("az:") and not self.account_name:
             found.append("account_name: expected the storage account of the container")
         return found
@@ -239,6 +272,11 @@ class Settings(SettingsBase):
     def is_web(self) -> bool:
         """Whether the files are on a web server, which has no lists of files."""
         return urlsplit(self.location).scheme in ("https", "http")
+
+    @property
+    def separator(self) -> str:
+        """The delimiter as it stands in a file, or auto."""
+        return "\t" if self.delimiter == TAB else self.delimiter
 
     @property
     def is_local(self) -> bool:
@@ -251,14 +289,12 @@ class Settings(SettingsBase):
         patterns: dict[str, list[str]] = {}
         for name, pattern in entries(self.tables):
             patterns.setdefault(name, []).append(pattern)
-        keys = {
-            name: tuple(dict.fromkeys(column.strip() for column in columns.split(",") if column.strip()))
-            for name, columns in entries(self.primary_keys)
-        }
+        keys = {name: _names_in(columns) for name, columns in entries(self.primary_keys)}
         types: dict[str, dict[str, ColumnType]] = {}
         for place, type_name in entries(self.columns):
             table, _, column = place.partition(".")
             types.setdefault(table, {})[column] = column_type(type_name)
         return [
-            TableSpec(name, tuple(found), keys.get(name, ()), types.get(name, {})) for name, found in patterns.items()
+            TableSpec(name, tuple(found), keys.get(name, ()), types.get(name, {}), self.format == "raw")
+            for name, found in patterns.items()
         ]

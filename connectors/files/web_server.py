@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate, parsedate_to_datetime
 from urllib.parse import quote
 
-from content import File, FileChanged, FileProblem
+from content import File, FileChanged, FileProblem, Unavailable
 from service_spec import Settings
 from shared.authentication import Bearer
 from shared.errors import SourceError, redacted
@@ -43,9 +43,6 @@ class WebServer:
     def content(self, file: File) -> "WebContent":
         return WebContent(self, file)
 
-    def now(self) -> float:
-        return self._client.now().timestamp()
-
     def describe(self) -> str:
         return redacted(self._base)
 
@@ -72,12 +69,12 @@ class WebServer:
                 return
             except Transient as failure:
                 if not (file.version or file.modified):
-                    raise FileProblem(
+                    raise Unavailable(
                         f"{file.name} broke off at byte {at:,} ({failure}), and the server gives it neither an ETag "
                         "nor a date, so that nobody can tell whether another answer is the same file"
                     ) from None
         if not at >= end >= 0:
-            raise FileProblem(f"{file.name} broke off {_MOST_TRIES} times, the last time at byte {at:,}")
+            raise Unavailable(f"{file.name} broke off {_MOST_TRIES} times, the last time at byte {at:,}")
 
     def _file(self, name: str) -> File:
         headers = self._headers(name)
@@ -182,7 +179,7 @@ def _problem(file: File, headers: Mapping[str, str], status: int) -> FileProblem
     """What is wrong with an answer that says yes."""
     encoding = headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity" and not file.name.lower().endswith(_COMPRESSED):
-        return FileProblem(
+        return Unavailable(
             f"{file.name} is sent as {encoding}, which was not asked for: let the server not compress it"
         )
     return None if _is_same(file, headers, status) else _changed(file)
