@@ -1,6 +1,6 @@
 # Every target makes what it needs first: `make demo` works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sources show new format readme profile bench clean
+.PHONY: help setup demo test sources show new format readme profile bench clean
 PYTHON ?= python3
 BIN := .venv/bin
 # The fivetran command sends usage data unless this is set.
@@ -9,6 +9,8 @@ CONNECTORS := $(notdir $(wildcard connectors/*))
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: .venv/ready ## install what all of this needs into .venv
 
 demo: .venv/ready ## sync three real sources twice with `fivetran debug` and compare every value with its source
 	@$(BIN)/python -m tests.demo

@@ -139,7 +139,8 @@ def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator
         if page.stream != table.stream:
             table = _Progress(page.stream, done)  # its first page was begun when the one before was done
         table.add(page)
-        rows[page.stream] += page.delivered
+        # Tables of one stream, such as a list's children, are counted by their own names.
+        rows[page.stream if page.stream.endswith(page.table) else page.table] += page.delivered
         done = time.monotonic()
         if done >= due:
             log.info(table.sentence())

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import duckdb
 
-from tests.comparing import SCHEMA
+from tests.comparing import DELETED, SCHEMA
 from tests.loading import CONNECTORS, NAMES
 
 RECORDS = 3
@@ -33,7 +33,9 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
 
 
 def _show(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
-    rows = connection.table(f'"{schema}"."{table}"').filter("NOT _fivetran_deleted")
+    rows = connection.table(f'"{schema}"."{table}"')
+    if DELETED in rows.columns:  # a table whose first sync failed has it not yet
+        rows = rows.filter(f"NOT {DELETED}")
     print(f"\n{schema}.{table}: {len(rows):,} rows")
     # As text: reading a time with its zone into Python would need one more package.
     shown = rows.limit(RECORDS).project("COLUMNS(*)::text")

@@ -1,5 +1,6 @@
 """What becomes of rows that cannot be delivered: the first one ends the sync, or all go to a table of their own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fivetran_connector_sdk import Operations as op
@@ -19,6 +20,7 @@ class BadRows:
     """The bad rows of a sync, as the setting `on_bad_row` says."""
 
     settings: Settings
+    warn: Callable[[str], None] = op.warning
     kept: int = 0
 
     def page(self, spec: TableSpec, name: str, bad: list[BadRow], position: Position) -> Page:
@@ -29,7 +31,7 @@ class BadRows:
                 f"the table {BAD_ROWS}"
             )
         if not self.kept:
-            op.warning(f"{_sentence(name, bad[0])}. It is kept in the table {BAD_ROWS}, as are further bad rows")
+            self.warn(f"{_sentence(name, bad[0])}. It is kept in the table {BAD_ROWS}, as are further bad rows")
         self.kept += len(bad)
         if self.kept > self.settings.most_bad_rows:
             raise SourceError(

@@ -42,9 +42,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Target:
-    """The table as it is declared: every column with its type. What has no column goes to `_undeclared`, as JSON."""
+    """The table as it is declared: every column with its type. What has no column goes to `_undeclared`, as JSON.
+
+    unused  columns that the settings declare and no file has that was looked at
+    """
 
     columns: Mapping[str, ColumnType]
+    unused: tuple[str, ...] = ()
 
 
 class Reader(Protocol):

@@ -55,11 +55,14 @@ class Progress:
     def __init__(self, settings: Settings, spec: TableSpec, target: Target, checkpoints: Checkpoints) -> None:
         self._settings, self._spec = settings, spec
         self._start: Position = {"settings": fingerprint(settings, spec), "upto": [0, ""], "known": "", "marks": []}
+        self._start["deletes"] = settings.delete_removed
         position = checkpoints.position(spec.name, needs=("settings", "upto", "known")) or self._start
         if position["settings"] != self._start["settings"]:
             op.warning(f"{spec.name}: the settings have changed, so all files are read again")
             position = self._start
         self._position = position
+        # Whether all rows that older syncs delivered are in the files, or were deleted since.
+        self._deletes = settings.delete_removed and bool(position.get("deletes"))
         if settings.infer_types:
             self._position["types"] = self._fixed_types(target)
         try:
@@ -73,7 +76,8 @@ class Progress:
     def position(self) -> Position:
         """What the state holds now."""
         marks = list(self._marks.values())
-        return {**self._position, "upto": list(self._upto), "known": self._known.text(), "marks": marks}
+        moved = {"upto": list(self._upto), "known": self._known.text(), "marks": marks}
+        return {**self._position, **moved, "deletes": self._deletes}
 
     def is_begun(self, file: File) -> bool:
         """Whether some of this version of a file is delivered, but not all."""
@@ -122,7 +126,11 @@ class Progress:
             op.warning(f"{self._spec.name}: so many files were changed or removed that all are read again")
             return self._all(catalogue, truncate=self._settings.delete_removed and complete)
         if not self._settings.delete_removed:
+            self._tell_of_rows_left(change, catalogue)
             self._forget(change.gone)
+        elif complete and not self._deletes:
+            log.info(f"{self._spec.name}: delete_removed is set now, so all files are read again")
+            return self._all(catalogue, truncate=True)
         elif complete and self._is_any_gone(change, catalogue, is_same):
             log.info(f"{self._spec.name}: files were removed or replaced, so all are read again")
             return self._all(catalogue, truncate=True)
@@ -173,6 +181,18 @@ class Progress:
             if mark["known"] in gone:
                 self._marks[name] = {**mark, "known": None}
 
+    def _tell_of_rows_left(self, change: Difference, catalogue: Catalogue) -> None:
+        grown = {
+            self._marks[file.name]["known"]
+            for file in catalogue.named(self._marks)
+            if _has_grown(self._marks[file.name], file)
+        }
+        if gone := len(change.gone - grown):
+            log.warning(
+                f"{self._spec.name}: files that were removed or replaced: {gone:,}. Rows of theirs that are no longer in "
+                "any file stay in the table; set delete_removed to have them deleted"
+            )
+
     def _is_any_gone(self, change: Difference, catalogue: Catalogue, is_same: IsSame) -> bool:
         """Whether rows were delivered of files, or of parts of files, that are no longer there."""
         now = {file.name: file for file in catalogue.named(self._marks)}
@@ -183,6 +203,7 @@ class Progress:
     def _all(self, catalogue: Catalogue, truncate: bool) -> Plan:
         kept = {"types": self._position["types"]} if "types" in self._position else {}
         self._position, self._known, self._marks, self._upto = {**self._start, **kept}, Inventory(), {}, (0, "")
+        self._deletes = truncate
         return Plan(lambda: catalogue.after((0, "")), len(catalogue), truncate)
 
     def _from(self, first: File, catalogue: Catalogue, change: Difference) -> Plan:
@@ -224,5 +245,10 @@ def _continues(mark: Mark, file: File, is_same: IsSame) -> bool:
     """Whether a file is still the version that is marked, or that one with more behind."""
     if file.has_version and mark["id"] == id_of(file):
         return True
-    can_be_appended = mark["at"] is not None and mark["at"].get("crc") is not None and mark["reader"] == file.name
-    return can_be_appended and file.size >= mark["size"] >= 0 and is_same(file, mark["at"])
+    return _has_grown(mark, file) and is_same(file, mark["at"])
+
+
+def _has_grown(mark: Mark, file: File) -> bool:
+    """Whether a file may be the version that is marked with more behind."""
+    can_grow = mark["at"] is not None and mark["at"].get("crc") is not None and mark["reader"] == file.name
+    return bool(can_grow and file.size >= mark["size"] >= 0)

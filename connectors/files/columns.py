@@ -43,7 +43,8 @@ def _target(settings: Settings, spec: TableSpec, place: Place) -> Target:
         first = catalogue.first()
         if settings.infer_types and first:
             columns |= _inferred(settings, place, spec, first, columns)
-    return Target({**columns, **spec.types, UNDECLARED: "JSON"})
+    unused = tuple(name for name in spec.types if name not in columns)
+    return Target({**columns, **spec.types, UNDECLARED: "JSON"}, unused)
 
 
 def _of_files(settings: Settings, place: Place, files: list[File]) -> Iterable[Mapping[str, ColumnType]]:
@@ -55,7 +56,7 @@ def _of_files(settings: Settings, place: Place, files: list[File]) -> Iterable[M
             for reader in readers(place.content(file), settings):
                 columns = merged(columns, reader.columns)
         except FileProblem as problem:
-            log.info(f"no columns are known of a file: {problem}")
+            log.info(f"a file whose columns cannot be known: {problem}")
         return columns
 
     with FanOut(settings.files_at_once, Metrics()) as fan_out:

@@ -8,9 +8,8 @@ from fivetran_connector_sdk import Logging as log
 import bad_rows
 from catalogue import Catalogue
 from columns import declared_tables
-from opening import readers
 from places import open_place
-from reading import read_pages
+from reading import read_pages, try_first_pages
 from service_spec import BAD_ROWS, Settings
 from shared.checkpoints import Checkpoints
 from shared.configuration import setup_test
@@ -45,7 +44,7 @@ def configuration_form() -> ConfigurationForm:
     return Settings.form(
         tests={
             "List the files and find some for every table": find_test,
-            "Read the first file of every table": read_test,
+            "Read the first page of every table": read_test,
         }
     )
 
@@ -66,15 +65,12 @@ def find_test(configuration: dict[str, str]) -> None:
 
 @setup_test
 def read_test(configuration: dict[str, str]) -> None:
-    """Whether the first file of every table is what it should be."""
+    """Whether the first page of every table is what it should be: keys, types and rows."""
     settings = Settings.parse(configuration)
-    with open_place(settings) as place:
-        for spec in settings.table_specs:
-            with Catalogue(place.files(spec.patterns)) as catalogue:
-                first = catalogue.first()
-                if first and settings.format != "raw":
-                    columns = [name for reader in readers(place.content(first), settings) for name in reader.columns]
-                    log.info(f"{first.name}: its columns are {', '.join(columns)}")
+    declared_tables.cache_clear()
+    for name, target in declared_tables(settings).items():
+        log.info(f"{name}: its columns are {', '.join(target.columns)}")
+    try_first_pages(settings)
 
 
 connector = Connector(update=update, schema=schema, configuration_form=configuration_form)

@@ -22,7 +22,7 @@ class LocalFolder:
     """
 
     def __init__(self, location: str, warn: Callable[[str], None]) -> None:
-        folder = Path(__file__).parent / location
+        folder = Path(__file__).parent / Path(location).expanduser()
         if not folder.is_dir():
             raise SourceError(f"the setting location names {location!r}, and {folder} is not a folder")
         self._folder = folder.resolve()

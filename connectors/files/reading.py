@@ -30,7 +30,10 @@ from text_values import modified_text
 
 # A local file younger than this is left for later: it may not be written to its end.
 SETTLING_SECONDS = 2.0
+Warn = Callable[[str], None]
+
 _MOST_YOUNG = 10_000
+_SHOWN = 5  # files that are named in an error
 # Smaller files are fetched whole, several at a time, before it is their turn.
 SMALL_BYTES = 1_048_576
 # Larger ones are named in the log.
@@ -50,8 +53,25 @@ def read_pages(settings: Settings, checkpoints: Checkpoints) -> Generator[Page, 
             table = _Table(settings, spec, targets[spec.name], place, bad_rows, problems)
             yield from table.pages(checkpoints)
     if problems:
-        more = f"; {len(problems) - 1:,} more files as well, such as {problems[1]}" if len(problems) > 1 else ""
-        raise SourceError(f"{problems[0]}{more}; all other files are delivered")
+        more = f"; and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+        told = "; ".join(map(str, problems[:_SHOWN]))
+        raise SourceError(f"files that could not be read: {len(problems):,}, the others are delivered. {told}{more}")
+
+
+def try_first_pages(settings: Settings) -> None:
+    """Reads the start of every table and delivers nothing; raises ConnectorError for what is wrong there."""
+    targets = declared_tables(settings)
+    problems: list[FileProblem] = []
+    with open_place(settings) as place:
+        for spec in settings.table_specs:
+            bad_rows = BadRows(settings, log.warning)
+            table = _Table(settings, spec, targets[spec.name], place, bad_rows, problems, log.warning)
+            # Two that hold no records, the first records, and whether any of those are bad.
+            for page in islice(table.pages(Checkpoints({})), 4):
+                for _ in page.records:
+                    pass
+    if problems:
+        raise problems[0]
 
 
 @dataclass
@@ -64,6 +84,7 @@ class _Table:
     source: Source
     bad_rows: BadRows
     problems: list[FileProblem]
+    warn: Warn = op.warning
     told: set[str] = field(default_factory=set)
     unsettled: int = 0
 
@@ -71,7 +92,8 @@ class _Table:
         progress = Progress(self.settings, self.spec, self.target, checkpoints)
         with self._listed() as catalogue:
             plan = progress.plan(catalogue, self._is_same, self._can_read, complete=not self.unsettled)
-            log.info(f"{self.spec.name}: {plan.count:,} of {len(catalogue):,} files are to be read")
+            log.info(f"{self.spec.name}: files to be read: {plan.count:,} of {len(catalogue):,}")
+            self._tell_of_unused()
             yield Page(self.spec.name, (), progress.position, truncate=plan.truncate)
             for file, fetched in self._fetched(plan.files()):
                 try:
@@ -107,7 +129,7 @@ class _Table:
         young = list(islice(catalogue.after((self._settled(), "")), _MOST_YOUNG))
         self.unsettled = catalogue.drop(file.name for file in young if not can_grow(file.name, self.settings))
         if self.unsettled:
-            log.info(f"{self.spec.name}: {self.unsettled:,} files were written just now: the next sync reads them")
+            log.info(f"{self.spec.name}: files written just now, which the next sync reads: {self.unsettled:,}")
         return catalogue
 
     def _settled(self) -> int:
@@ -119,7 +141,7 @@ class _Table:
         if not len(catalogue) and "nothing" not in self.told:
             self.told.add("nothing")
             where, patterns = self.source.describe(), ", ".join(self.spec.patterns)
-            op.warning(f"no file in {where} matches {patterns}: nothing to sync for {self.spec.name}")
+            self.warn(f"no file in {where} matches {patterns}: nothing to sync for {self.spec.name}; is tables right?")
         return catalogue
 
     def _fetched(self, files: Iterable[File]) -> Iterator[tuple[File, Callable[[], Content]]]:
@@ -232,17 +254,25 @@ class _Table:
             if wanted is None:
                 self._tell_of_undeclared(reader, [name])
             elif name not in self.spec.types:
-                op.warning(
+                self.warn(
                     f"{reader.name}: the column {name!r} is {written(type_)}, and {written(wanted)} in "
                     f"{self.spec.name}: its values are delivered as that"
                 )
+
+    def _tell_of_unused(self) -> None:
+        """Warns of columns that are declared and no file has: their names may be wrong."""
+        if self.target.unused:
+            self.warn(
+                f"the setting columns declares {', '.join(self.target.unused)} for {self.spec.name}, which no file has "
+                f"that was looked at: the columns are {', '.join(self.target.columns)}"
+            )
 
     def _tell_of_undeclared(self, reader: Reader, names: Collection[str]) -> None:
         """Warns once of fields that arrive, but not in a column of their own."""
         if names and UNDECLARED not in self.told:
             self.told.add(UNDECLARED)
             some = ", ".join(repr(name)[:100] for name in islice(names, 10))
-            op.warning(
+            self.warn(
                 f"{reader.name} has fields that {self.spec.name} had no column for when this sync began, such as "
                 f"{some}: their values are in {UNDECLARED}. Name them in the setting columns, and they get columns"
             )

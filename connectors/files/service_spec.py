@@ -10,11 +10,15 @@ from urllib.parse import urlsplit
 from shared.configuration import SettingsBase, setting
 from shared.errors import is_this_machine
 from shared.naming import delivered_name
-from shared.values import ColumnType, converter
+from shared.values import ColumnType
 
 FILE, LINE, MODIFIED, SIZE = "_file", "_line", "_modified", "_size"
 BAD_ROWS = "_bad_rows"
 TAB = r"\t"  # as one types it into a form
+TYPES = (
+    "STRING", "BOOLEAN", "SHORT", "INT", "LONG", "DOUBLE", "NAIVE_DATE", "NAIVE_DATETIME", "UTC_DATETIME", "JSON",
+    "BINARY",
+)  # fmt: skip
 AUTO = "auto"
 NONE = "none"
 
@@ -69,7 +73,8 @@ def column_type(text: str) -> ColumnType:
         if not 1 <= precision <= 38 or scale > precision:
             raise ValueError(f"{text} is no DECIMAL: it has 1 to 38 digits, and no more of them after the point")
         found = {"type": "DECIMAL", "precision": precision, "scale": scale}
-    converter(found)
+    if isinstance(found, str) and found not in TYPES:
+        raise ValueError(f"{text!r} is no type: there are {', '.join(TYPES)} and DECIMAL(P,S)")
     return found
 
 
@@ -212,8 +217,8 @@ class Settings(SettingsBase):
         for name, pattern in entries(self.tables):
             if not _is_inside(pattern):
                 yield f"tables: {pattern!r} leads out of the location: expected a pattern like **/*.csv"
-            if "/" in name or "." in name:
-                yield f"tables: {name!r} is no name of a table"
+            if not re.fullmatch(r"[\w -]+", name):
+                yield f"tables: {name!r} is no name of a table: expected letters, digits and _"
             if self.is_web and re.search(r"[*?\[]", pattern):
                 yield f"tables: a web server does not list its files: name each of them instead of {pattern!r}"
         named = {name for name, _ in entries(self.tables)}
@@ -224,12 +229,13 @@ class Settings(SettingsBase):
         named = {name for name, _ in entries(self.tables)}
         for name, columns in entries(self.primary_keys):
             if name not in named:
-                yield f"primary_keys: {name!r} is no table"
+                yield f"primary_keys: {name!r} is no table: the tables are {', '.join(named)}"
             yield from (f"primary_keys: {problem}" for problem in map(_not_delivered, _names_in(columns)) if problem)
         for place, type_name in entries(self.columns):
             table, _, column = place.partition(".")
             if table not in named or not column:
-                yield f"columns: expected TABLE.COLUMN = TYPE with one of the tables, found {place!r}"
+                tables = ", ".join(named)
+                yield f"columns: expected TABLE.COLUMN = TYPE with one of the tables, found {place!r}: they are {tables}"
             elif problem := _not_delivered(column):
                 yield f"columns: {problem}"
             try:
