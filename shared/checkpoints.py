@@ -114,7 +114,7 @@ def _migrated(state: Mapping[str, Any]) -> dict[str, Any]:
         return {"version": VERSION, "streams": {}}
     current = copy.deepcopy(dict(state))
     while (version := current.get("version", 0)) != VERSION:
-        if version not in MIGRATIONS:
+        if not isinstance(version, int) or version not in MIGRATIONS:
             raise SourceError(
                 f"the saved state has version {version!r} and this connector reads version {VERSION}: deploy the "
                 "connector that wrote it, or reset the connection to sync everything again"

@@ -11,7 +11,7 @@ from fivetran_connector_sdk import Operations as op
 # Parameters of an address that are secrets. A page's token is none: it has to be saved and shown.
 _SECRET_PARAMETER = re.compile(
     r"((?:^|&)(?:[^=&]*(?:api[-_]?key|secret|passw|pwd|auth|signature|session|jwt|credential|hmac|bearer"
-    r"|(?:access|refresh|id)[-_]?token)[^=&]*|key|token|sid|sig)=)[^&]*",
+    r"|(?:access|refresh|id|security|session)[-_]?token)[^=&]*|key|token|sid|sig)=)[^&]*",
     re.IGNORECASE,
 )
 

@@ -25,13 +25,14 @@ class BadRows:
 
     def page(self, spec: TableSpec, name: str, bad: list[BadRow], position: Position) -> Page:
         """The page that keeps the bad rows of a file; raises SourceError where they are to stop the sync."""
+        first = min(bad, key=lambda row: row.line)
         if self.settings.on_bad_row == "stop":
             raise SourceError(
-                f"{_sentence(name, bad[0])}. Correct the file; or set on_bad_row to keep: then such rows go to "
+                f"{_sentence(name, first)}. Correct the file; or set on_bad_row to keep: then such rows go to "
                 f"the table {BAD_ROWS}"
             )
         if not self.kept:
-            self.warn(f"{_sentence(name, bad[0])}. It is kept in the table {BAD_ROWS}, as are further bad rows")
+            self.warn(f"{_sentence(name, first)}. It is kept in the table {BAD_ROWS}, as are further bad rows")
         self.kept += len(bad)
         if self.kept > self.settings.most_bad_rows:
             raise SourceError(

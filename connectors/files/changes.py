@@ -33,6 +33,8 @@ from shared.pages import Position
 # Files of which it is kept how far they are delivered.
 MOST_MARKS = 100
 
+_LATEST = 2**63 - 1  # that a place in the order may be
+
 IsSame = Callable[[File, Place], bool]
 Mark = dict[str, Any]
 
@@ -67,9 +69,9 @@ class Progress:
             self._position["types"] = self._fixed_types(target)
         try:
             self._known = Inventory(position["known"])
-            self._marks: dict[str, Mark] = {mark["name"]: mark for mark in position["marks"]}
-            self._upto: tuple[int, str] = (int(position["upto"][0]), str(position["upto"][1]))
-        except (ValueError, TypeError, LookupError):
+            self._marks: dict[str, Mark] = {mark["name"]: mark for mark in position["marks"] if _is_mark(mark)}
+            self._upto: tuple[int, str] = (min(int(position["upto"][0]), _LATEST), str(position["upto"][1]))
+        except (ValueError, TypeError, LookupError, OverflowError):
             raise SourceError(f"the saved state of {spec.name} is damaged: reset the connection") from None
 
     @property
@@ -189,8 +191,8 @@ class Progress:
         }
         if gone := len(change.gone - grown):
             log.warning(
-                f"{self._spec.name}: files that were removed or replaced: {gone:,}. Rows of theirs that are no longer in "
-                "any file stay in the table; set delete_removed to have them deleted"
+                f"{self._spec.name}: files that were removed or replaced: {gone:,}. Rows of theirs that are in no file "
+                "now stay in the table; set delete_removed to have them deleted"
             )
 
     def _is_any_gone(self, change: Difference, catalogue: Catalogue, is_same: IsSame) -> bool:
@@ -239,6 +241,12 @@ def fingerprint(settings: Settings, spec: TableSpec) -> str:
         settings.null_text, settings.record_path, settings.sheet, settings.zip_members,
     )  # fmt: skip
     return hashlib.blake2b(repr(deciding).encode(), digest_size=8).hexdigest()
+
+
+def _is_mark(mark: Mark) -> bool:
+    """Whether a saved mark can be used; raises TypeError or LookupError for what is none at all."""
+    kinds = {"name": str, "id": int, "size": int, "reader": str, "at": dict | None, "known": int | None, "done": bool}
+    return all(isinstance(mark[name], kind) for name, kind in kinds.items())
 
 
 def _continues(mark: Mark, file: File, is_same: IsSame) -> bool:

@@ -99,20 +99,24 @@ class _Table:
                 try:
                     yield from self._file_pages(fetched(), progress)
                 except FileChanged as change:
-                    log.info(str(change))
+                    tell = log.info if file.changed > self._settled() else self.warn
+                    tell(str(change))
                 except FileProblem as problem:
-                    yield from self._unreadable(file, problem, progress)
+                    if not (yield from self._unreadable(file, problem, progress)):
+                        return
 
-    def _unreadable(self, file: File, problem: FileProblem, progress: Progress) -> Iterator[Page]:
-        """What becomes of a file that cannot be read: it does not hide the others."""
+    def _unreadable(self, file: File, problem: FileProblem, progress: Progress) -> Generator[Page, None, bool]:
+        """What becomes of a file that cannot be read; returns whether the files behind it can be delivered."""
         if self.settings.on_bad_row == "keep" and not isinstance(problem, Unavailable):
             row = BadRow(0, "", str(problem))
             yield self.bad_rows.page(self.spec, file.name, [row], progress.done(file, None))
-            return
+            return True
         if self.spec.primary_key and progress.is_begun(file):
             # Were it read to its end later, its records would overwrite those of the files behind it.
-            raise SourceError(f"{problem}; files that came after it wait, as the order decides which record is kept")
+            self.problems.append(FileProblem(f"{problem} (files of {self.spec.name} that came later wait for it)"))
+            return False
         self.problems.append(problem)
+        return True
 
     # Which files there are
 
@@ -211,7 +215,7 @@ class _Table:
         for batch in reader.batches(self.target, place):
             if batch.place.get("unterminated") and file.changed > self._settled():
                 raise FileChanged(f"{file.name} is being written: the next sync goes on with its last line")
-            records = self._keyed(batch.records, batch.bad)
+            records = self._good(batch.records, batch.bad)
             # The state does not move past these records before it is known that none of them is bad.
             yield Page(self.spec.name, records, size=batch.size, primary_key=self.spec.key)
             self._tell_of_undeclared(reader, batch.undeclared)
@@ -234,9 +238,15 @@ class _Table:
             self.spec.name, [record], progress.done(file, None), primary_key=self.spec.key, size=size or 0, file=upload
         )
 
-    def _keyed(self, records: Iterable[Record], bad: list[BadRow]) -> Iterable[Record]:
-        """The records, but for those without a value in a key column: they would all become one."""
-        return _with_key(records, self.spec.primary_key, bad) if self.spec.primary_key else records
+    def _good(self, records: Iterable[Record], bad: list[BadRow]) -> Iterable[Record]:
+        """The records that may be delivered.
+
+        None without a value in a key column: they would all become one. And none behind a row that stops the sync: the
+        file may be corrected by removing it, and those behind it would be there twice.
+        """
+        if self.spec.primary_key:
+            records = _with_key(records, self.spec.primary_key, bad)
+        return _before_bad(records, bad) if self.settings.on_bad_row == "stop" else records
 
     def _tell_of_columns(self, reader: Reader) -> None:
         """Raises SourceError for a file without a key column; warns of columns that the table has not, or otherwise."""
@@ -276,6 +286,15 @@ class _Table:
                 f"{reader.name} has fields that {self.spec.name} had no column for when this sync began, such as "
                 f"{some}: their values are in {UNDECLARED}. Name them in the setting columns, and they get columns"
             )
+
+
+def _before_bad(records: Iterable[Record], bad: list[BadRow]) -> Iterator[Record]:
+    """The records before the first bad row, which may be found on the way."""
+    known, first = len(bad), min((row.line for row in bad), default=sys.maxsize)
+    for record in records:
+        if len(bad) > known or record[LINE] > first:
+            return
+        yield record
 
 
 def _with_key(records: Iterable[Record], key: tuple[str, ...], bad: list[BadRow]) -> Iterator[Record]:

@@ -234,8 +234,7 @@ class Settings(SettingsBase):
         for place, type_name in entries(self.columns):
             table, _, column = place.partition(".")
             if table not in named or not column:
-                tables = ", ".join(named)
-                yield f"columns: expected TABLE.COLUMN = TYPE with one of the tables, found {place!r}: they are {tables}"
+                yield f"columns: expected TABLE.COLUMN = TYPE, the tables being {', '.join(named)}, found {place!r}"
             elif problem := _not_delivered(column):
                 yield f"columns: {problem}"
             try:

@@ -16,6 +16,7 @@ from shared.http_messages import Transient
 
 _MOST_TRIES = 20  # to read one file to its end
 _GONE = (404, 410)
+_SETTLING_SECONDS = 2.0
 _AS_STORED = {"Accept-Encoding": "identity"}
 _NAME_SAFE = "/%!$&'()*+,;=:@~"  # what stays in an address as it is written; a name may be quoted already
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)")
@@ -36,7 +37,6 @@ class WebServer:
         )
 
     def files(self, patterns: Sequence[str]) -> Iterator[File]:
-        """Raises SourceError for a file that is not there."""
         with ThreadPoolExecutor(self._at_once) as threads:
             yield from threads.map(self._file, dict.fromkeys(patterns))
 
@@ -77,11 +77,15 @@ class WebServer:
             raise Unavailable(f"{file.name} broke off {_MOST_TRIES} times, the last time at byte {at:,}")
 
     def _file(self, name: str) -> File:
+        """The file as the server tells it; one that is not there has no length and no version, and fails when read."""
         headers = self._headers(name)
         length = headers.get("Content-Length", "")
         modified = _modified(headers)
         size = int(length) if length.isascii() and length.isdigit() else -1
-        return File(name, size, modified, modified, headers.get("ETag", "").strip())
+        version = headers.get("ETag", "").strip()
+        # A date says seconds: as long as this one is not over, the file may change without a sign of it.
+        is_young = not version and self._client.now().timestamp() - modified / 1e9 < _SETTLING_SECONDS
+        return File(name, size, 0 if is_young else modified, modified, version)
 
     def _headers(self, name: str) -> Mapping[str, str]:
         """What the server says about a file, to HEAD if it answers that, else to GET."""
@@ -94,7 +98,7 @@ class WebServer:
                 return self._answered(name, "GET")
         except HttpError as error:
             if error.status in _GONE:
-                raise SourceError(f"{name} is not at {self.describe()}: correct the setting tables") from None
+                return {}
             raise
 
     def _answered(self, name: str, method: str) -> Mapping[str, str]:
@@ -109,8 +113,10 @@ class WebServer:
         try:
             opened = self._client.open(Call(self._address(file.name), headers=headers, endpoint="GET"))
         except HttpError as error:
-            if error.status in _GONE:
+            if error.status in _GONE and file.has_version:
                 raise FileChanged(f"{file.name} was removed since it was listed") from None
+            if error.status in _GONE:
+                raise Unavailable(f"{file.name} is not at {self.describe()}: correct the setting tables") from None
             if error.status == 416 and file.size < 0:
                 raise _Ended from None
             if error.status in (412, 416):

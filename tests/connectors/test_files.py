@@ -455,7 +455,10 @@ class TestFilesThatAreWrong:
         folder.write("1.csv", "n\n1\n")
         destination = Destination()
         for _ in range(2):
-            with pytest.raises(SourceError, match="could not be read: 1, the others are delivered. 0.csv.gz is named like gzip, but is none"):
+            with pytest.raises(
+                SourceError,
+                match="could not be read: 1, the others are delivered. 0.csv.gz is named like gzip, but is none",
+            ):
                 folder.sync(destination, "*.csv*")
             assert [row["n"] for row in destination.table("records")] == ["1"]
         folder.write("0.csv.gz", gzip.compress(b"n\n0\n"))
@@ -501,6 +504,41 @@ class TestFilesThatAreWrong:
         folder.write("1.csv", "n,m\n1,a\n2,b\n3,c\n")
         folder.sync(destination)
         assert [row["m"] for row in rows(folder.sync(destination))] == ["a", "b", "c"]
+
+    def test_a_bad_row_that_is_removed_leaves_nothing_behind(self, folder: Folder) -> None:
+        folder.write("1.csv", "n,m\n1,a\nbad\n2,b\n3,c\n")
+        destination = Destination()
+        with pytest.raises(SourceError, match="1.csv, line 3"):
+            folder.sync(destination)
+        folder.write("1.csv", "n,m\n1,a\n2,b\n3,c\n")
+        folder.sync(destination)
+        assert [(row["_line"], row["n"]) for row in rows(folder.sync(destination))] == [
+            ("2", "1"),
+            ("3", "2"),
+            ("4", "3"),
+        ]
+
+    def test_a_bad_row_of_a_declared_type_ends_the_page_too(self, folder: Folder) -> None:
+        folder.write("1.csv", "n,m\n1,a\nx,b\n3,c\n4\n")
+        destination = Destination()
+        with pytest.raises(SourceError, match="1.csv, line 3: column n"):
+            folder.sync(destination, columns="records.n = LONG")
+        assert [row["n"] for row in destination.table("records")] == ["1"]
+
+    def test_one_that_is_cut_does_not_hide_other_tables_where_keys_decide(self, folder: Folder) -> None:
+        lines = "".join(f"{number},{number * 7919}\n" for number in range(20_000))
+        folder.write("a/1.csv.gz", gzip.compress(f"id,v\n{lines}".encode())[:-5000])
+        time.sleep(0.02)
+        folder.write("a/2.csv", "id,v\n1,newer\n")
+        folder.write("b/1.csv", "n\n1\n")
+        settings = {**folder.configuration, "tables": "one = a/*; two = b/*", "primary_keys": "one = id"}
+        destination = Destination()
+        with pytest.raises(SourceError, match="1.csv.gz is cut.*files of one that came later wait for it"):
+            sync(connector, settings, destination)
+        assert len(destination.table("two")) == 1
+        folder.write("a/1.csv.gz", gzip.compress(f"id,v\n{lines}".encode()))
+        sync(connector, settings, destination)
+        assert destination.contents() == sync(connector, settings).destination.contents()
 
     def test_bad_rows_stopped_at_any_operation(self, folder: Folder) -> None:
         folder.write("1.csv", "n,m\n" + "".join(f"{n},a\n{n}\n" for n in range(30)))
@@ -759,7 +797,7 @@ class TestBadInput:
             ({"tables": "A B = *; a_b = *"}, "two names become one"),
             ({"tables": "_bad_rows = *"}, "two names become one, or _bad_rows"),
             ({"primary_keys": "b = id"}, "primary_keys: 'b' is no table"),
-            ({"columns": "b.id = LONG"}, "expected TABLE.COLUMN = TYPE with one of the tables, found 'b.id'"),
+            ({"columns": "b.id = LONG"}, "expected TABLE.COLUMN = TYPE, the tables being a, found 'b.id'"),
             ({"columns": "a.id = NUMBER"}, "'NUMBER' is no type"),
             ({"columns": "a.id = DECIMAL(50, 2)"}, "is no DECIMAL"),
             ({"location": "ftp://host/x"}, "expected a folder, s3://BUCKET/PREFIX"),

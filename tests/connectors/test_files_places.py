@@ -719,8 +719,11 @@ class TestAWebServer:
     @pytest.mark.parametrize("answers_head", [True, False])
     def test_a_file_that_is_not_there_is_named(self, server: FileServer, answers_head: bool) -> None:
         server.answers_head = answers_head
-        with web(server) as place, pytest.raises(SourceError, match="^a.csv is not at .*/files: correct the setting t"):
-            names(place, "a.csv")
+        server.put("b.csv", b"1")
+        with web(server) as place:
+            assert names(place, "a.csv", "b.csv") == ["a.csv", "b.csv"], "it does not hide the others"
+            with pytest.raises(FileProblem, match="^a.csv is not at .*/files: correct the setting tables"):
+                whole(place, file_of(place, "a.csv"))
 
     @pytest.mark.parametrize("has_ranges", [True, False])
     def test_bytes_come_in_pieces_from_any_offset_and_by_range(self, server: FileServer, has_ranges: bool) -> None:
