@@ -179,6 +179,7 @@ class _Parser:
         self._quote = "" if settings.quote == "none" else settings.quote
         self._escape = "" if settings.escape == "none" else settings.escape
         self._comment = settings.comment
+        self._has_long_records = False  # over several lines
 
     def parse(self, data: bytes, line: int, is_apart: bool = False) -> _Block:
         """The rows of some lines, the first of which is `line` of the file; `is_apart`: each line is a record."""
@@ -188,27 +189,29 @@ class _Parser:
             text, is_text = data.decode("utf-8", "surrogateescape"), False
         if is_apart:
             block = self._apart(data, line, text)
-        elif self._has_marks(text):
-            block = self._marked(data, line, text)
         else:
             block = self._plain(data, line, text) or self._marked(data, line, text)
         block.is_text = is_text
         return block
 
-    def _has_marks(self, text: str) -> bool:
-        """Whether a line may be no record of its own."""
-        comment = self._comment
-        return any(mark and mark in text for mark in (self._quote, self._escape)) or bool(
-            comment and (text.startswith(comment) or f"\n{comment}" in text)
-        )
-
     def _plain(self, data: bytes, line: int, text: str) -> _Block | None:
-        """Each line is a record: the fast way for most files. None if one of them cannot be read."""
+        """Each line is a record: the fast way for most files. None if one is not, or cannot be read."""
+        has_marks = self._quote and self._quote in text
+        if (has_marks and self._has_long_records) or self._has_comments(text):
+            return None
+        reader = self._reader(_lines_of(text))
         try:
-            rows: list[_Row] = [*self._reader(_lines_of(text))]
+            rows: list[_Row] = [*reader]
         except csv.Error:
             return None
+        if reader.line_num != len(rows):
+            self._has_long_records = True  # so have its other blocks, most likely
+            return None
         return _Block(data, line, rows, range(1, len(rows) + 1))
+
+    def _has_comments(self, text: str) -> bool:
+        comment = self._comment
+        return bool(comment) and (text.startswith(comment) or f"\n{comment}" in text)
 
     def _marked(self, data: bytes, line: int, text: str) -> _Block:
         """Records may go over several lines, be faulty, or stand between comments."""

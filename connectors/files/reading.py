@@ -246,7 +246,8 @@ class _Table:
         """
         if self.spec.primary_key:
             records = _with_key(records, self.spec.primary_key, bad)
-        return _before_bad(records, bad) if self.settings.on_bad_row == "stop" else records
+        may_stop = self.settings.on_bad_row == "stop" and (bad or self.spec.primary_key)
+        return _before_bad(records, bad) if may_stop else records
 
     def _tell_of_columns(self, reader: Reader) -> None:
         """Raises SourceError for a file without a key column; warns of columns that the table has not, or otherwise."""
