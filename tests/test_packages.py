@@ -178,7 +178,7 @@ class TestRunsWithTheSdkAndItsOwnRequirementsOnly:
             for module, owners in metadata.packages_distributions().items()
             if not {canonicalize_name(owner) for owner in owners} & alone.distributions.keys()
         }
-        assert {"pytest", "polars", "ruff"} <= others
+        assert {"pytest", "moto", "ruff"} <= others
         code = f"from importlib.util import find_spec\nprint(*(name for name in {others} if find_spec(name)))"
         assert alone.run(code) == []
 
@@ -464,4 +464,12 @@ def _entries(distribution: metadata.Distribution) -> set[str]:
     """
     assert distribution.files, f"{distribution.name} does not say which files it has"
     parts = [file.parts for file in distribution.files if file.parts[0] not in ("..", "__pycache__")]
-    return {"/".join(part) if part[0].endswith(".dist-info") else part[0] for part in parts}
+    inits = {part[0] for part in parts if part[1:] == ("__init__.py",)}
+    return {"/".join(part[: _depth(part, inits)]) for part in parts}
+
+
+def _depth(part: tuple[str, ...], inits: set[str]) -> int:
+    """How many parts of a file's path name what is linked; a folder that is no package may be shared by several."""
+    if part[0].endswith(".dist-info"):
+        return len(part)
+    return 1 if part[0] in inits else 2
