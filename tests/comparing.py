@@ -44,12 +44,16 @@ PLAYGROUND_TABLES = {
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table as it should have been delivered: the columns' names in the destination, and its rows in key order."""
+    """A table as it should have been delivered: the columns' names in the destination, and its rows in key order.
+
+    besides  columns that are delivered as well and not compared
+    """
 
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
     rows: Callable[[], Iterator[Row]]
+    besides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def compare(source: Iterable[SourceTable], warehouse: Path) -> Iterator[Comparis
 
 
 def _compared(table: SourceTable, connection: duckdb.DuckDBPyConnection, types: Mapping[str, str]) -> Comparison:
-    if set(table.columns) != types.keys():
+    if {*table.columns, *table.besides} != types.keys():
         what = f"the source has the columns {sorted(table.columns)}, delivered are {sorted(types)}"
         return Comparison(
             table.name, sum(1 for _ in table.rows()), _count(connection, table.name) if types else 0, what
@@ -270,12 +274,12 @@ def file_table(name: str, folder: Path) -> SourceTable:
 
     def rows() -> Iterator[Row]:
         for path in files:
-            modified = _moment(path.stat().st_mtime_ns // 1000)
             for line, record in islice(_csv_records(path), 1, None):
-                yield (*record, path.name, str(line), modified, None)
+                yield (*record, path.name, str(line), None)
 
-    columns = (*map(delivered_name, headers.pop()), "_file", "_line", "_modified", "_undeclared")
-    return SourceTable(name, columns, ("_file", "_line"), rows)
+    columns = (*map(delivered_name, headers.pop()), "_file", "_line", "_undeclared")
+    # Of a record that was there before its file was appended to, it is when the file was changed before that.
+    return SourceTable(name, columns, ("_file", "_line"), rows, besides=("_modified",))
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
