@@ -1,6 +1,7 @@
 """Names as Fivetran writes them, and what to say of two that become one."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,18 @@ def delivered_name(name: str) -> str:
     """
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
     return re.sub(r"\W+", "_", words).lower().rstrip("_")
+
+
+def folded_name(name: str) -> str:
+    """What every destination keeps of a name: two names of which this is the same become one. Nothing may be left.
+
+    >>> folded_name("Größe"), folded_name("1st") == folded_name("__1st"), folded_name("数量")
+    ('gro_e', True, '')
+    """
+    letters = unicodedata.normalize("NFKD", delivered_name(name))
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    folded = re.sub("[^a-z0-9]+", "_", plain).rstrip("_")
+    return f"_{folded}" if folded[:1].isdigit() else folded
 
 
 def warn_of_names_alike(tables: Iterable[Mapping[str, Any]]) -> None:

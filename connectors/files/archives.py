@@ -8,9 +8,9 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from content import Content, FileProblem, RandomAccess
+from patterns import matches
 from service_spec import Settings
 
 _CHUNK = 1_048_576
@@ -63,7 +63,7 @@ def members(content: Content, settings: Settings) -> Iterator[Member]:
     for entry in _directory(content):
         parts = entry.name.split("/")
         is_beside = "__MACOSX" in parts or any(part.startswith(".") for part in parts)
-        if not parts[-1] or is_beside or not fnmatchcase(entry.name, settings.zip_members):
+        if not parts[-1] or is_beside or not matches(entry.name, settings.zip_members):
             continue
         if (hashed := hash(entry.name)) in names:
             raise _problem(content, f"has two members of the name {entry.name}: pack it again")

@@ -84,7 +84,7 @@ class Progress:
     def is_begun(self, file: File) -> bool:
         """Whether some of this version of a file is delivered, but not all."""
         mark = self._marks.get(file.name)
-        return bool(mark and mark["id"] == id_of(file) and not mark["done"])
+        return bool(mark and mark["id"] == id_of(file) and mark["at"] is not None and not mark["done"])
 
     def within(self, file: File, reader: str, place: Place) -> Position:
         """Everything in a file up to a place is delivered; what the state holds then."""
@@ -96,8 +96,7 @@ class Progress:
 
         Its records overwrite those of the version before: that one is no longer what is delivered.
         """
-        if mark := self._marks.get(file.name):
-            self._marks[file.name] = {**mark, "id": id_of(file), "size": file.size, "at": None, "done": False}
+        self._set_mark(file, "", None, done=False)
         return self.position
 
     def done(self, file: File, place: Place | None) -> Position:
@@ -159,7 +158,7 @@ class Progress:
             return mark["reader"], mark["at"]
         return None
 
-    def _set_mark(self, file: File, reader: str, place: Place, done: bool) -> None:
+    def _set_mark(self, file: File, reader: str, place: Place | None, done: bool) -> None:
         """Marks a file, as the newest of all marks. The oldest go, those of files that are delivered first."""
         before = self._marks.pop(file.name, None)
         file_id = id_of(file)

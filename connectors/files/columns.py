@@ -14,6 +14,7 @@ from places import Place, open_place
 from service_spec import FILE, LINE, Settings, TableSpec
 from shared.fan_out import FanOut
 from shared.metrics import Metrics
+from shared.naming import folded_name
 from shared.values import UNDECLARED, ColumnType
 
 # New columns come with new files, so most of the files looked at are new ones.
@@ -43,8 +44,20 @@ def _target(settings: Settings, spec: TableSpec, place: Place) -> Target:
         first = catalogue.first()
         if settings.infer_types and first:
             columns |= _inferred(settings, place, spec, first, columns)
+    columns = _told_apart(columns)
     unused = tuple(name for name in spec.types if name not in columns)
     return Target({**columns, **spec.types, UNDECLARED: "JSON"}, unused)
+
+
+def _told_apart(columns: Mapping[str, ColumnType]) -> dict[str, ColumnType]:
+    """The columns without those that would become one with another in the destination, or have no name there.
+
+    Their values go to `_undeclared`, and are told.
+    """
+    found: dict[str, str] = {folded_name(UNDECLARED): UNDECLARED}
+    for name in columns:
+        found.setdefault(folded_name(name), name)
+    return {name: type_ for name, type_ in columns.items() if folded_name(name) and found[folded_name(name)] == name}
 
 
 def _of_files(settings: Settings, place: Place, files: list[File]) -> Iterable[Mapping[str, ColumnType]]:

@@ -93,18 +93,16 @@ class ByteStream:
         return taken
 
 
-class RandomAccess(io.RawIOBase):
-    """A content as a seekable binary file, for formats whose parts are not in order: Parquet, zip, Excel.
+class SeekableFile(io.RawIOBase):
+    """A binary file of a known size that is read at any place: a subclass says which bytes are there."""
 
-    Small reads are answered from a window of `window` bytes around them, so that each is no request of its own.
-    """
-
-    def __init__(self, content: Content, window: int = _CHUNK) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self._content, self._window = content, window
-        self._size = content.file.size
-        self._at = self._start = 0
-        self._bytes = b""
+        self._size, self._at = size, 0
+
+    def bytes_at(self, start: int, length: int) -> bytes | memoryview:
+        """At most so many bytes from a place on; none only at the end."""
+        raise NotImplementedError
 
     def readable(self) -> bool:
         return True
@@ -122,15 +120,27 @@ class RandomAccess(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        data = self._bytes_at(self._at, len(view))
+        data = self.bytes_at(self._at, len(view))
         view[: len(data)] = data
         self._at += len(data)
         return len(data)
 
-    def _bytes_at(self, start: int, length: int) -> bytes:
+
+class RandomAccess(SeekableFile):
+    """A content as a file, for formats whose parts are not in order: zip, Excel.
+
+    Small reads are answered from a window of a megabyte behind them, so that each is no request of its own.
+    """
+
+    def __init__(self, content: Content) -> None:
+        super().__init__(content.file.size)
+        self._content = content
+        self._start, self._bytes = 0, b""
+
+    def bytes_at(self, start: int, length: int) -> bytes:
         length = min(length, self._size - start)
         if length <= 0:
             return b""
         if not self._start <= start < start + length <= self._start + len(self._bytes):
-            self._start, self._bytes = start, self._content.read(start, max(length, self._window))
+            self._start, self._bytes = start, self._content.read(start, max(length, _CHUNK))
         return self._bytes[start - self._start : start - self._start + length]

@@ -10,23 +10,19 @@ A place in a file is {"offset": byte of the stream at which the next record begi
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from batches import BadRow, Batch, Place, Target
+from column_names import column_names
 from content import File
 from service_spec import AUTO, FILE, LINE, MODIFIED, TAB, Settings
-from shared.naming import delivered_name
 from shared.pages import Record
 from shared.values import UNDECLARED, ColumnType, converter
 from text_stream import LONGEST_RECORD, SHOWN, Lines, TextStream, no_text, shown, too_long, without_compression
 from text_values import TEXT_TYPES, modified_text, text_converter
-
-# Columns that Fivetran writes itself, as in a file that was exported from a destination.
-FIVETRANS_OWN = ("_fivetran_deleted", "_fivetran_id", "_fivetran_synced")
 
 _SAMPLE = 65_536  # bytes in which the header is looked for, and the delimiter
 _LONG_TEXT = 1_048_576
@@ -477,21 +473,3 @@ def _in_words(error: csv.Error) -> str:
     if "field limit" in str(error):
         return too_long()
     return f"{error}: is a quote not closed, or not doubled inside a field?"
-
-
-def column_names(titles: Sequence[str]) -> list[str]:
-    """One name a field: lower case and underscores, as Fivetran would make them, and no two alike.
-
-    >>> column_names(["Order ID", "amount", "", "Amount"])
-    ['order_id', 'amount', 'column_3', 'amount_2']
-    """
-    counts: Counter[str] = Counter()
-    names: dict[str, None] = {}
-    for place, title in enumerate(titles, start=1):
-        plain = delivered_name(title) or f"column_{place}"
-        name = plain
-        while name in names or name in (FILE, LINE, MODIFIED, UNDECLARED) or name in FIVETRANS_OWN:
-            counts[plain] += 1
-            name = f"{plain}_{counts[plain] + 1}"
-        names[name] = None
-    return list(names)

@@ -28,8 +28,8 @@ from openpyxl.styles.numbers import is_datetime
 from openpyxl.utils.exceptions import InvalidFileException
 
 from batches import BadRow, Batch, Place, Target
+from column_names import column_names
 from content import Content, File, FileProblem, RandomAccess
-from csv_format import column_names
 from service_spec import FILE, LINE, MODIFIED, Settings
 from shared.pages import Record
 from shared.values import UNDECLARED, ColumnType, dump_json
@@ -37,18 +37,9 @@ from text_values import TextConverter, modified_text, text_converter
 
 # How the formats before 2007 begin, and encrypted files of today.
 _OLD = b"\xd0\xcf\x11\xe0"
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    ParseError,
-    InvalidFileException,
-    AttributeError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-)
+# What openpyxl stumbles over where a part of the file is missing or is another: it says nothing of the file.
+_STUMBLES = (AttributeError, IndexError, KeyError, TypeError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ParseError, InvalidFileException, ValueError, *_STUMBLES)
 _NO_DATE = "#VALUE!"
 _RAW_CHARACTERS = 10_000
 _LARGEST_WHOLE = 10**15  # written without an exponent
@@ -138,8 +129,14 @@ class ExcelReader:
         try:
             yield
         except _DAMAGED as problem:
+            if isinstance(problem, zipfile.BadZipFile):
+                reason = "it is none, or was not written to its end"
+            elif isinstance(problem, _STUMBLES):
+                reason = "it is none, or is damaged"
+            else:
+                reason = f"it is damaged ({problem})"
             raise FileProblem(
-                f"{self.name} cannot be read as an Excel file (.xlsx): {type(problem).__name__} {problem}"
+                f"{self.name} cannot be read as an Excel file (.xlsx): {reason}: save it again, and upload it"
             ) from problem
 
 

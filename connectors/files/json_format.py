@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from batches import BadRow, Batch, Place, Target
+from column_names import RESERVED
 from content import File, FileProblem
-from csv_format import FIVETRANS_OWN
 from service_spec import FILE, LINE, MODIFIED, Settings
 from shared.json_stream import Reading, RecordPath, TooLarge, WrongShape
 from shared.naming import delivered_name
@@ -23,7 +23,7 @@ from text_values import TEXT_TYPES, modified_text, text_converter
 
 _SAMPLE = 1_048_576  # bytes in which columns are looked for
 _LINES = (".jsonl", ".ndjson")
-_OWN = ("", FILE, LINE, MODIFIED, UNDECLARED, *FIVETRANS_OWN)
+_NO_COLUMNS = ("", *RESERVED)
 _SOME_KEYS = 10  # that are told
 _MOST_KEYS = 10_000  # that are remembered with their columns
 _BLANKS = " \t\r"
@@ -42,7 +42,7 @@ class JsonReader:
         self.columns: dict[str, ColumnType] = {}
         for value in self._sample(head):
             columns = (delivered_name(key) for key, _ in _members(value))
-            self.columns.update((column, "STRING") for column in columns if column not in _OWN)
+            self.columns.update((column, "STRING") for column in columns if column not in _NO_COLUMNS)
 
     def batches(self, target: Target, place: Place | None = None) -> Iterator[Batch]:
         """The records from a place on, in batches of about `page_bytes` of text."""
@@ -171,7 +171,7 @@ class _RecordMaker:
         self.undeclared: set[str] = set()
         self._name, self._modified = name, modified_text(file)
         self._converters: dict[str, Callable[[Any], Any]] = {
-            column: _converter(type_) for column, type_ in target.columns.items() if column not in _OWN
+            column: _converter(type_) for column, type_ in target.columns.items() if column not in _NO_COLUMNS
         }
         self._to_undeclared = _converter(target.columns.get(UNDECLARED, "JSON"))
         self._plan: dict[str, tuple[str, Callable[[Any], Any] | None]] = {}

@@ -92,11 +92,15 @@ class ArrowProblem(ValueError):
 
 @contextmanager
 def arrow_problems() -> Iterator[None]:
-    """Raises ArrowProblem for what arro3 raises: Exception itself, or a panic, which is no Exception."""
+    """Raises ArrowProblem for what arro3 and Polars raise: Exception itself, Polars' own, or a panic, which is none.
+
+    Each of the two has a class of its own for panics, and only Polars' can be imported.
+    """
     try:
         yield
     except BaseException as error:
-        if type(error) is Exception or type(error).__name__ == "PanicException":
+        is_panic = type(error).__name__ == "PanicException"
+        if is_panic or type(error) is Exception or isinstance(error, pl.exceptions.PolarsError):
             raise ArrowProblem(str(error).partition("\n")[0]) from error
         raise
 
@@ -380,10 +384,9 @@ def _json_form(arrow: DataType) -> tuple[DataType, Callable[[Any], Any]]:
 
 
 def _json_form_of_map(arrow: DataType) -> tuple[DataType, Callable[[Any], Any]]:
-    # Only Polars tells the types inside a map; its Series of none has them without a value.
-    inner: Any = pl.Series(Schema([Field("map", arrow)]).empty_table().column(0)).dtype
-    key_type, of_key = _json_form(_arrow_type(inner.key))
-    value_type, of_value = _json_form(_arrow_type(inner.value))
+    key, value = _types_in_map(arrow)
+    key_type, of_key = _json_form(key)
+    value_type, of_value = _json_form(value)
     exact = DataType.map(Field("key", key_type, nullable=False), Field("value", value_type), False)
 
     def convert(pairs: list[tuple[Any, Any]]) -> Any:
@@ -394,7 +397,20 @@ def _json_form_of_map(arrow: DataType) -> tuple[DataType, Callable[[Any], Any]]:
     return exact, convert
 
 
+def _types_in_map(arrow: DataType) -> tuple[DataType, DataType]:
+    """The types of a map's keys and values; raises ArrowProblem for those that Polars lacks."""
+    try:
+        with arrow_problems():
+            # Only Polars tells the types inside a map; its Series of none has them without a value.
+            inner: Any = pl.Series(Schema([Field("map", arrow)]).empty_table().column(0)).dtype
+            return _arrow_type(inner.key), _arrow_type(inner.value)
+    except ArrowProblem as problem:
+        raise ArrowProblem(f"a map holds a type that is not read here ({problem}): write it as text") from problem
+
+
 def _arrow_type(of_polars: Any) -> DataType:
+    if isinstance(of_polars, pl.Decimal):  # Polars refuses values of more than 38 digits
+        return DataType.decimal256(of_polars.precision, of_polars.scale)
     return Array.from_arrow(pl.Series([], dtype=of_polars)).type
 
 

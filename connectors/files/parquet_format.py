@@ -1,6 +1,5 @@
 """Parquet files: a few thousand rows at a time, whatever the size of their row groups, from any row on."""
 
-import io
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -12,8 +11,8 @@ from arro3.core import RecordBatch, Schema
 from arro3.io import read_parquet
 
 from batches import BadRow, Batch, Place, Target
-from content import Content, File, FileProblem
-from csv_format import column_names
+from column_names import column_names
+from content import Content, File, FileProblem, SeekableFile
 from parquet_columns import (
     INT96,
     ArrowProblem,
@@ -74,7 +73,8 @@ class ParquetReader:
         self.columns: Mapping[str, ColumnType] = {name: column_type(type_) for name, _, type_ in self._fields}
 
     def batches(self, target: Target, place: Place | None = None) -> Iterator[Batch]:
-        records = _Records(self._fields, target, {FILE: self.name, MODIFIED: modified_text(self._file)})
+        with self._told():
+            records = _Records(self._fields, target, {FILE: self.name, MODIFIED: modified_text(self._file)})
         begun = int(place["row"]) if place else 0
         before = 0
         for group in self._footer.row_groups:
@@ -145,7 +145,7 @@ class ParquetReader:
         if end[-len(MAGIC) :] == ENCRYPTED_MAGIC:
             raise FileProblem(f"{self.name} is an encrypted Parquet file, which cannot be read here")
         if end[-len(MAGIC) :] != MAGIC or len(end) < TAIL_BYTES:
-            raise FileProblem(f"{self.name} is no Parquet file, or was not written to its end")
+            raise FileProblem(f"{self.name} is no Parquet file, or was not written to its end: upload it again")
         length = int.from_bytes(end[-TAIL_BYTES : -len(MAGIC)], "little")
         at = size - TAIL_BYTES - length
         if at < 0:
@@ -245,15 +245,15 @@ def _rows(columns: Mapping[str, Iterable[Any]], refused: Refusals) -> Iterator[R
             yield dict(zip(names, row, strict=True))
 
 
-class _GroupFile(io.RawIOBase):
-    """One row group of a content as a seekable file: the content's bytes with another footer behind them.
+class _GroupFile(SeekableFile):
+    """One row group of a content as a file: the content's bytes with another footer behind them.
 
     A row group that is not large is fetched at once. Of a larger one, a window into each column is in memory: its
     pages are read in their order, a page of each column in turn.
     """
 
     def __init__(self, content: Content, spans: list[tuple[int, int]], footer_at: int, footer: bytes) -> None:
-        super().__init__()
+        super().__init__(footer_at + len(footer))
         self._content, self._footer_at, self._footer = content, footer_at, footer
         self.failure: SourceError | None = None
         if spans and spans[-1][1] - spans[0][0] <= _WHOLE_GROUP:
@@ -263,42 +263,23 @@ class _GroupFile(io.RawIOBase):
             self._window = max(_SMALLEST_WINDOW, min(_LARGEST_WINDOW, _WINDOWS // max(1, len(spans))))
         self._starts, self._ends = [start for start, _ in spans], [end for _, end in spans]
         self._windows: dict[int, tuple[int, bytes]] = {}
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._footer_at + len(self._footer)}[whence]
-        self._at = max(0, base + offset)
-        return self._at
 
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)
         try:
-            data = self._bytes_at(self._at, len(view))
+            return super().readinto(buffer)
         except SourceError as failure:
             self.failure = failure  # kept as it is: Arrow's library makes a text of it
             raise
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
 
-    def _bytes_at(self, at: int, wanted: int) -> memoryview:
-        """Bytes from a place on: as many as wanted, or fewer where a window ends; none at the end."""
-        if at >= self._footer_at:
-            start = at - self._footer_at
-            return memoryview(self._footer)[start : start + wanted]
-        column = bisect_right(self._starts, at) - 1
-        start, data = self._windows.get(column, (0, b""))
-        if not start <= at < start + len(data):
-            left = self._ends[column] - at if column >= 0 else 0
-            length = min(max(wanted, min(left, self._window)), self._footer_at - at)
-            start, data = self._windows[column] = at, self._content.read(at, length)
-        return memoryview(data)[at - start : at - start + wanted]
+    def bytes_at(self, start: int, length: int) -> memoryview:
+        """As many bytes as asked for, or fewer where a window ends."""
+        if start >= self._footer_at:
+            behind = start - self._footer_at
+            return memoryview(self._footer)[behind : behind + length]
+        column = bisect_right(self._starts, start) - 1
+        begun, data = self._windows.get(column, (0, b""))
+        if not begun <= start < begun + len(data):
+            left = self._ends[column] - start if column >= 0 else 0
+            fetched = min(max(length, min(left, self._window)), self._footer_at - start)
+            begun, data = self._windows[column] = start, self._content.read(start, fetched)
+        return memoryview(data)[start - begun : start - begun + length]

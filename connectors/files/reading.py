@@ -87,6 +87,7 @@ class _Table:
     warn: Warn = op.warning
     told: set[str] = field(default_factory=set)
     unsettled: int = 0
+    is_begun: bool = False
 
     def pages(self, checkpoints: Checkpoints) -> Iterator[Page]:
         progress = Progress(self.settings, self.spec, self.target, checkpoints)
@@ -185,8 +186,7 @@ class _Table:
             return
         start = progress.start_of(file, self._is_same)
         name, end = start or ("", None)
-        if start is None:
-            yield Page(self.spec.name, (), progress.begin(file))
+        self.is_begun = start is not None
         problems: list[FileProblem] = []
         reader_name = ""
         for open_reader in parts(content, self.settings):
@@ -215,6 +215,9 @@ class _Table:
         for batch in reader.batches(self.target, place):
             if batch.place.get("unterminated") and file.changed > self._settled():
                 raise FileChanged(f"{file.name} is being written: the next sync goes on with its last line")
+            if not self.is_begun:
+                self.is_begun = True
+                yield Page(self.spec.name, (), progress.begin(file))
             records = self._good(batch.records, batch.bad)
             # The state does not move past these records before it is known that none of them is bad.
             yield Page(self.spec.name, records, size=batch.size, primary_key=self.spec.key)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from shared.configuration import SettingsBase, setting
 from shared.errors import is_this_machine
-from shared.naming import delivered_name
+from shared.naming import delivered_name, folded_name
 from shared.values import ColumnType
 
 FILE, LINE, MODIFIED, SIZE = "_file", "_line", "_modified", "_size"
@@ -190,7 +190,7 @@ class Settings(SettingsBase):
     null_text: str = setting("CSV: a field of just this, such as \\N or NULL, is no value", default="")
     record_path: str = setting("JSON: the keys that lead to the list of records, such as result.items", default="")
     sheet: str = setting("Excel: the name of the sheet; without, the first", default="")
-    zip_members: str = setting("Zip: which members of an archive are read", default="*")
+    zip_members: str = setting("Zip: a pattern for the members that are read, as in tables", default="**/*")
     endpoint: str = setting("S3-compatible stores and emulators: address of the server", default="", check=_is_endpoint)
     region: str = setting("S3: region of the bucket", default="us-east-1")
     access_key_id: str = setting("S3: access key; without one, nothing is signed", default="")
@@ -222,7 +222,7 @@ class Settings(SettingsBase):
             if self.is_web and re.search(r"[*?\[]", pattern):
                 yield f"tables: a web server does not list its files: name each of them instead of {pattern!r}"
         named = {name for name, _ in entries(self.tables)}
-        if len({delivered_name(name) for name in (*named, BAD_ROWS)}) <= len(named):
+        if len({folded_name(name).strip("_") for name in (*named, BAD_ROWS)}) <= len(named):
             yield f"tables: two names become one, or {BAD_ROWS}, in the destination: rename one"
 
     def _column_problems(self) -> Iterator[str]:

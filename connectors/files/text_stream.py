@@ -42,8 +42,6 @@ _BOMS: Mapping[bytes, str] = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _UTF8 = ("utf-8", "utf-8-sig", "ascii")
-# No text in UTF-8 begins so.
-_COMPRESSED: Mapping[bytes, str] = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
 
 
 class TextStream:
@@ -144,9 +142,9 @@ class TextStream:
         self._encoding = "utf-8" if declared in _UTF8 else declared
         if self._encoding != "utf-8":
             return
-        for start, suffix in _COMPRESSED.items():
-            if first.startswith(start):
-                raise self.problem(f"is compressed, which its name does not say: name it {suffix}")
+        codec = _codec_of_bytes(first)
+        if codec:
+            raise self.problem(f"is compressed, which its name does not say: name it {codec.suffixes[0]}")
         bom = next((mark for mark in _BOMS if first.startswith(mark)), b"")
         if self._declared == AUTO and bom:
             self._encoding = _BOMS[bom]
@@ -274,14 +272,22 @@ def stream_crc(stream: TextStream, offset: int) -> int | None:
     return None if offset else crc
 
 
+def is_compressed(name: str) -> bool:
+    """Whether a file of this name is decompressed before it is read.
+
+    >>> is_compressed("orders.csv.GZ"), is_compressed("orders.csv")
+    (True, False)
+    """
+    return _codec_of(name) is not None
+
+
 def without_compression(name: str) -> str:
     """The name that the file has once it is decompressed.
 
     >>> without_compression("orders.csv.gz"), without_compression("orders.csv")
     ('orders.csv', 'orders.csv')
     """
-    codec = _codec_of(name)
-    return name[: name.rindex(".")] if codec else name
+    return name[: name.rindex(".")] if is_compressed(name) else name
 
 
 def _and_end(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -370,6 +376,22 @@ _CODECS = (
 
 def _codec_of(name: str) -> _Codec | None:
     return next((codec for codec in _CODECS if name.lower().endswith(codec.suffixes)), None)
+
+
+def _codec_of_bytes(first: bytes) -> _Codec | None:
+    """The compression of data that begins so; None where a text may begin so."""
+    for codec in _CODECS:
+        if any(first.startswith(mark) and not _is_utf8(mark) for mark in codec.marks):
+            return codec
+    return None
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decompressed(chunks: Iterator[bytes], codec: _Codec, problem: Callable[[str], FileProblem]) -> Iterator[bytes]:

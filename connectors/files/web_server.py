@@ -13,6 +13,7 @@ from shared.authentication import Bearer
 from shared.errors import SourceError, redacted
 from shared.http_client import Call, HttpClient, HttpError, Opened
 from shared.http_messages import Transient
+from text_stream import is_compressed
 
 _MOST_TRIES = 20  # to read one file to its end
 _GONE = (404, 410)
@@ -20,7 +21,8 @@ _SETTLING_SECONDS = 2.0
 _AS_STORED = {"Accept-Encoding": "identity"}
 _NAME_SAFE = "/%!$&'()*+,;=:@~"  # what stays in an address as it is written; a name may be quoted already
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)")
-_COMPRESSED = (".gz", ".tgz", ".zst", ".bz2", ".zip", ".xlsx", ".parquet")
+# What some servers take for compressed, beside what is decompressed here.
+_PACKED = (".tgz", ".zip", ".xlsx", ".parquet")
 
 
 class WebServer:
@@ -184,7 +186,8 @@ def _condition(file: File) -> dict[str, str]:
 def _problem(file: File, headers: Mapping[str, str], status: int) -> FileProblem | None:
     """What is wrong with an answer that says yes."""
     encoding = headers.get("Content-Encoding", "identity")
-    if encoding.lower() != "identity" and not file.name.lower().endswith(_COMPRESSED):
+    is_packed = is_compressed(file.name) or file.name.lower().endswith(_PACKED)
+    if encoding.lower() != "identity" and not is_packed:
         return Unavailable(
             f"{file.name} is sent as {encoding}, which was not asked for: let the server not compress it"
         )

@@ -145,7 +145,7 @@ class TestEveryRecordAsItIsWritten:
         }  # fmt: skip
 
     def test_header_names_that_look_alike_keep_their_columns_apart(self) -> None:
-        names = load_module("files", "csv_format").column_names(
+        names = load_module("files", "column_names").column_names(
             ["a", "A", "a ", "", "_file", "a_2", "ID%", "_fivetran_synced"]
         )
         assert names == ["a", "a_2", "a_3", "column_4", "_file_2", "a_2_2", "id", "_fivetran_synced_2"]

@@ -236,11 +236,14 @@ class TestAFileThatIsNoneIsNamed:
     def test_its_name_and_what_to_do(self) -> None:
         good = saved(["a"], *([n] for n in range(2000)))
         for data, said in [
-            (b"", "cannot be read as an Excel file"),
-            (b"a,b\n1,2\n", "cannot be read as an Excel file"),
-            (good[: len(good) // 2], "cannot be read as an Excel file"),
+            (b"", "cannot be read as an Excel file .*: it is none, or was not written to its end: save it again"),
+            (b"a,b\n1,2\n", "cannot be read as an Excel file .*: it is none, or was not written to its end"),
+            (good[: len(good) // 2], "cannot be read as an Excel file .*: it is none, or was not written to its end"),
             (b"\xd0\xcf\x11\xe0" + bytes(1000), "save it as .xlsx without one"),
-            (with_sheet(good, "<sheetData><row>"), "cannot be read as an Excel file"),
+            (
+                with_sheet(good, "<sheetData><row>"),
+                "cannot be read as an Excel file .*: it is damaged .*: save it again",
+            ),
             (
                 with_sheet(good, '<sheetData><row r="1"><c r="A1" t="s"><v>7</v></c></row></sheetData>'),
                 "cannot be read",
@@ -254,7 +257,9 @@ class TestAFileThatIsNoneIsNamed:
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("a.csv", "a\n1\n")
-        with pytest.raises(FileProblem, match="^t.xlsx cannot be read as an Excel file"):
+        with pytest.raises(
+            FileProblem, match="^t.xlsx cannot be read as an Excel file .*: it is none, or is damaged: save"
+        ):
             reader(file.getvalue())
 
     def test_a_length_that_the_server_does_not_tell(self) -> None:

@@ -166,6 +166,7 @@ class TestEveryTypeArrivesExactly:
             (pa.map_(pa.string(), pa.int8()), [("a", 1), ("a", 2)], PAIRS),
             (pa.map_(pa.int64(), pa.timestamp("ns")), [(7, 1)], {"7": "1970-01-01T00:00:00.000000001"}),
             (pa.map_(pa.string(), pa.list_(pa.struct({"t": pa.time64("ns")}))), [("a", [{"t": 1}])], {"a": [NANO]}),
+            (pa.map_(pa.string(), pa.decimal256(50, 1)), [("a", Decimal("1" * 45 + ".0"))], {"a": "1" * 45 + ".0"}),
             (pa.list_(pa.map_(pa.string(), pa.decimal128(3, 1))), [[("a", Decimal("1.0"))]], [{"a": "1.0"}]),
         ],
         ids=str,
@@ -405,7 +406,7 @@ class TestAFileThatIsNoneIsNamed:
         for data, said in [
             (b"", "is no Parquet file"),
             (b"a,b\n1,2\n", "is no Parquet file"),
-            (good[:-100], "is no Parquet file, or was not written to its end"),
+            (good[:-100], "is no Parquet file, or was not written to its end: upload it again"),
             (good[-100:], "its footer is longer than the file"),
             (good[:-8] + b"\xff\xff\xff\x7fPAR1", "its footer is longer than the file"),
             (good[:-8] + b"\0\0\0\0PAR1", "its footer"),
@@ -413,6 +414,14 @@ class TestAFileThatIsNoneIsNamed:
         ]:
             with pytest.raises(FileProblem, match=f"^t.parquet.*{said}"):
                 reader(data)
+
+    def test_a_type_inside_a_map_that_is_not_read(self) -> None:
+        values = [[("a", [Decimal("1" * 45)])]]
+        data = written({"a": pa.array(values, pa.map_(pa.string(), pa.list_(pa.decimal256(50, 0))))})
+        said = "^t.parquet cannot be read as Parquet: a map holds a type that is not read here .*: write it as text$"
+        for target in (None, {"a": "STRING"}, {}):
+            with pytest.raises(FileProblem, match=said):
+                read(data, target)
 
     def test_damaged_pages_give_the_rows_before_them(self) -> None:
         good = written({"a": list(range(100_000))}, row_group_size=50_000, use_dictionary=False, compression="snappy")

@@ -191,11 +191,18 @@ class TestArchives:
         files = dict.fromkeys(["a.csv", "__MACOSX/._a.csv", ".DS_Store", "x/.git/y", "folder/"], b"")
         assert list(unpacked(packed(files))) == ["a.csv"]
 
-    def test_a_pattern_chooses_members(self) -> None:
-        assert list(unpacked(packed(dict.fromkeys(["a.csv", "b.txt", "x/c.csv"], b"")), zip_members="*.csv")) == [
-            "a.csv",
-            "x/c.csv",
-        ]
+    @pytest.mark.parametrize(
+        ("pattern", "names"),
+        [
+            ("*.csv", ["a.csv"]),
+            ("**/*.csv", ["a.csv", "x/c.csv", "x/y/d.csv"]),
+            ("x/**", ["x/c.csv", "x/y/d.csv"]),
+            ("x/c.csv", ["x/c.csv"]),
+        ],
+    )
+    def test_a_pattern_as_in_tables_chooses_members(self, pattern: str, names: list[str]) -> None:
+        files = dict.fromkeys(["a.csv", "b.txt", "x/c.csv", "x/y/d.csv"], b"")
+        assert list(unpacked(packed(files), zip_members=pattern)) == names
 
     def test_a_member_may_be_compressed_itself_and_has_a_name_of_its_own(self) -> None:
         content = in_memory(packed({"x/a.csv.gz": gzip.compress(b"a,b\n")}))
