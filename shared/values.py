@@ -33,6 +33,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANY_TIME = 10**15  # more seconds or milliseconds than there are from 1970 to any year from 1 to 9999
 _NO_TIME = "is beyond the years 1 to 9999: is the column's epoch in the right unit, s or ms?"
+_EDGE_YEARS = (1, 9999)  # whose times may be in another year in UTC, which no time can say
 _SHORTEST_FRACTION = len("2026W05T100000.1234567")
 _FINER_THAN_MICROSECONDS = re.compile(r"[.,][0-9]{7}")
 
@@ -248,6 +249,11 @@ def _utc_datetime(value: Any) -> datetime:
     moment = _moment(value)
     if moment.tzinfo is None:
         raise ValueError("is a time without an offset: declare the column as NAIVE_DATETIME")
+    if moment.year in _EDGE_YEARS:
+        try:
+            moment.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("is beyond the years 1 to 9999 in UTC: declare the column as STRING") from None
     return moment
 
 

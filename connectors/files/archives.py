@@ -26,6 +26,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _EXTRA = struct.Struct("<2H")
 _LONGEST_COMMENT = 65_535
 _IN_EXTRA = 0xFFFFFFFF  # a size or offset that stands behind the entry, in 64 bits
+_COUNTED = 65_536
 _ZIP64 = 1
 
 
@@ -74,9 +75,11 @@ def members(content: Content, settings: Settings) -> Iterator[Member]:
 def _directory(content: Content) -> Iterator[_Entry]:
     """The entries of the directory, which is at the archive's end."""
     archive = RandomAccess(content)
-    start, number, shift = _find_directory(content, archive)
+    start, end, number, shift = _find_directory(content, archive)
     archive.seek(start)
-    for _ in range(number):
+    count = 0
+    while archive.tell() < end:
+        count += 1
         found = _unpacked(_ENTRY, archive.read(_ENTRY.size), b"PK\1\2", content)
         _, _, _, flags, method, _, _, crc, packed, size, name_length, extra_length, comment_length, *_, offset = found
         name = archive.read(name_length)
@@ -90,11 +93,15 @@ def _directory(content: Content) -> Iterator[_Entry]:
         size, packed, offset = (next(wide, -1) if value == _IN_EXTRA else value for value in (size, packed, offset))
         if -1 in (size, packed, offset):
             raise _damaged(content)
+        if "\0" in text:
+            raise _damaged(content)
         yield _Entry(text, flags, method, crc, packed, size, offset + shift)
+    if (count - number) % _COUNTED:  # of more members than two bytes can count, the rest is told
+        raise _damaged(content)
 
 
-def _find_directory(content: Content, archive: RandomAccess) -> tuple[int, int, int]:
-    """Where the directory begins, how many entries it has, and what stands before the archive, as in an installer."""
+def _find_directory(content: Content, archive: RandomAccess) -> tuple[int, int, int, int]:
+    """Where the directory begins and ends, how many entries it has, and what stands before it, as in an installer."""
     size = content.file.size
     tail_start = max(0, size - _END.size - _LONGEST_COMMENT)
     archive.seek(tail_start)
@@ -113,7 +120,7 @@ def _find_directory(content: Content, archive: RandomAccess) -> tuple[int, int, 
     start = end - length
     if start < offset:
         raise _damaged(content)
-    return start, number, start - offset
+    return start, end, number, start - offset
 
 
 def _wide_numbers(extra: bytes) -> Iterator[int]:

@@ -58,7 +58,7 @@ class CsvReader:
         make = _RecordMaker(self, self._titles, target, self._file, self._settings, self._stream.encoding)
         start = place or self._start
         lines = Lines(self._stream.chunks(start["offset"]), start)
-        for block, size, begin_next in _blocks(lines, self._parser, self._settings.page_bytes, start):
+        for block, size, begin_next in _Blocks(lines, self._parser, self._settings.page_bytes, start):
             records, bad = make.records(block)
             yield Batch(records, begin_next, bad, size)
 
@@ -304,39 +304,68 @@ class _CommentedLines:
         return None if self._is_comment else row
 
 
-def _blocks(lines: Lines, parser: _Parser, page_bytes: int, start: Place) -> Iterator[tuple[_Block, int, Place]]:
+class _Blocks:
     """The rows from a place on, block after block, with its bytes and the place of the next."""
-    size = page_bytes
-    apart_until: int = start.get("apart_until", 0)
-    unclosed: Place | None = None
-    while (data := lines.peek(size if lines.offset >= apart_until else min(size, apart_until - lines.offset))) != b"":
-        begin = lines.place
-        if data is None:
-            block = _Block(lines.start(4 * SHOWN), lines.line, [too_long()], range(1, 2))
-            has_end = lines.skip_line()
-            after = lines.place if has_end else {**begin, "unterminated": True}
-            yield block, lines.offset - begin["offset"], unclosed or after
-            continue
-        block = parser.parse(data, lines.line, is_apart=lines.offset < apart_until)
+
+    def __init__(self, lines: Lines, parser: _Parser, page_bytes: int, start: Place) -> None:
+        self._lines, self._parser, self._page_bytes = lines, parser, page_bytes
+        self._size = page_bytes  # of the lines that are parsed together: more for a record that is longer
+        self._apart_until: int = start.get("apart_until", 0)
+        self._unclosed: Place | None = None  # the place of a quote that is not closed up to the end of the file
+
+    def __iter__(self) -> Iterator[tuple[_Block, int, Place]]:
+        while (data := self._peek()) != b"":
+            found = self._too_long() if data is None else self._parsed(data)
+            if found:
+                yield found
+
+    def _peek(self) -> bytes | None:
+        left_apart = self._apart_until - self._lines.offset
+        return self._lines.peek(min(self._size, left_apart) if left_apart > 0 else self._size)
+
+    def _parsed(self, data: bytes) -> tuple[_Block, int, Place] | None:
+        """The records of some lines, which are taken; None if these are the start of one, and more has to be parsed."""
+        lines = self._lines
+        block = self._parser.parse(data, lines.line, is_apart=lines.offset < self._apart_until)
         if block.is_open and not block.rows:
-            is_all = lines.is_all(data)
-            if size < LONGEST_RECORD and not is_all:
-                size = min(2 * size, LONGEST_RECORD)
-                continue
-            apart_until = lines.offset + len(data)
-            unclosed = {**begin, "unterminated": True} if is_all else None
-            size = page_bytes
-            continue
+            self._parse_more(data)
+            return None
+        self._size = self._page_bytes
         if block.is_open or (not data.endswith(b"\n") and len(block.rows) > 1):
             data = block.without_last()
+        begin = lines.place
         lines.take(data)
-        size = page_bytes
-        after = lines.place
-        if lines.offset < apart_until:
-            after["apart_until"] = apart_until
-        if not data.endswith(b"\n"):
-            after = {**begin, "unterminated": True}
-        yield block, len(data), unclosed or after
+        return block, len(data), self._place_behind(begin, has_end=data.endswith(b"\n"))
+
+    def _parse_more(self, data: bytes) -> None:
+        """Goes on with twice the data; where that is too much or all, with each line of it as a record of its own."""
+        is_all = self._lines.is_all(data)
+        if self._size < LONGEST_RECORD and not is_all:
+            self._size = min(2 * self._size, LONGEST_RECORD)
+            return
+        self._size = self._page_bytes
+        self._apart_until = self._lines.offset + len(data)
+        self._unclosed = _unterminated(self._lines.place) if is_all else None
+
+    def _too_long(self) -> tuple[_Block, int, Place]:
+        """A line that is longer than any record."""
+        lines, begin = self._lines, self._lines.place
+        block = _Block(lines.start(4 * SHOWN), lines.line, [too_long()], range(1, 2))
+        has_end = lines.skip_line()
+        return block, lines.offset - begin["offset"], self._place_behind(begin, has_end)
+
+    def _place_behind(self, begin: Place, has_end: bool) -> Place:
+        """The place of the next block; `has_end`: whether the block that began at a place ends with a line end."""
+        if self._unclosed or not has_end:
+            return self._unclosed or _unterminated(begin)
+        place = self._lines.place
+        if self._lines.offset < self._apart_until:
+            place["apart_until"] = self._apart_until
+        return place
+
+
+def _unterminated(place: Place) -> Place:
+    return {**place, "unterminated": True}
 
 
 class _RecordMaker:

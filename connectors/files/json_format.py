@@ -103,36 +103,20 @@ class JsonReader:
             return
         opening = _opening(self._shape) if start["offset"] else b""
         reading = Reading(self._rest(opening, start["offset"]), self._shape, LONGEST_RECORD, _decoder())
-        values = reading.records()
         before: int = start["offset"] - len(opening)
         offset, number = start["offset"], start["line"]
-        problem: FileProblem | None = None
-        is_last = False
-        while not is_last:
-            records, bad, size = [], [], 0
-            while size < self._settings.page_bytes and not is_last:
-                try:
-                    value, length = next(values)
-                except StopIteration:
-                    is_last = True
-                    break
-                except (ValueError, FileProblem) as error:
-                    problem, is_last = self._problem(error, number, before + reading.offset), True
-                    break
-                try:
-                    records.append(make.record(value, number))
-                except (ValueError, RecursionError) as error:
-                    bad.append(BadRow(number, _shown_value(value), _reason(error)))
-                number += 1
-                size += length
-            if records or bad:
+        try:
+            for values, is_last in _pages(reading.records(), self._settings.page_bytes):
+                records, bad = _of_values(make, values, number)
                 begin, offset = offset, before + reading.offset
+                number += len(values)
                 after: Place = {"offset": offset, "line": number, "crc": None}
-                if is_last and not problem:
+                if is_last:
                     after["ended"] = True
-                yield Batch(records, after, bad, offset - begin, make.undeclared)
-        if problem:
-            raise problem
+                if values:
+                    yield Batch(records, after, bad, offset - begin, make.undeclared)
+        except ValueError as error:
+            raise self._problem(error, number, before + reading.offset) from None
 
     def _rest(self, opening: bytes, offset: int) -> Iterator[bytes]:
         """The stream from behind a record on, begun like the whole, so that it can be read as one."""
@@ -146,9 +130,7 @@ class JsonReader:
             yield _without_comma(first, len(opening))
         yield from chunks
 
-    def _problem(self, error: ValueError | FileProblem, number: int, offset: int) -> FileProblem:
-        if isinstance(error, FileProblem):
-            return error
+    def _problem(self, error: ValueError, number: int, offset: int) -> FileProblem:
         if isinstance(error, WrongShape):
             where = f"at the path {self._shape.path!r}" if self._shape.path else "in it"
             return self._stream.problem(f"has no list of records {where}: correct the setting record_path")
@@ -293,6 +275,37 @@ def _json_text(value: Any) -> str:
 
 def _quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _pages(values: Iterator[tuple[Any, int]], page_bytes: int) -> Iterator[tuple[list[Any], bool]]:
+    """Values of about so many bytes together, and whether they are the last, which may be none.
+
+    What `values` raises comes behind the values before it.
+    """
+    page: list[Any] = []
+    size = 0
+    try:
+        for value, length in values:
+            page.append(value)
+            size += length
+            if size >= page_bytes:
+                yield page, False
+                page, size = [], 0
+    except (ValueError, FileProblem):
+        yield page, False
+        raise
+    yield page, True
+
+
+def _of_values(make: _RecordMaker, values: list[Any], first: int) -> tuple[list[Record], list[BadRow]]:
+    """The records of some values, the first of which is number `first` of the file."""
+    records, bad = [], []
+    for number, value in enumerate(values, start=first):
+        try:
+            records.append(make.record(value, number))
+        except (ValueError, RecursionError) as problem:
+            bad.append(BadRow(number, _shown_value(value), _reason(problem)))
+    return records, bad
 
 
 def _shown_value(value: Any) -> str:

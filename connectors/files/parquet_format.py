@@ -87,19 +87,17 @@ class ParquetReader:
         """The rows of a row group behind the first `done`, with the number of the first of them in the group."""
         file = self._as_file(group)
         rows = min(self._rows_that_fit(file), _rows_of_bytes(group.rows, group.size))
-        while done < group.rows:
-            for batch in self._decoded(file, rows, done):
-                fitting = _fitting(batch)
-                is_large = rows > _TOO_LARGE * fitting
-                step = fitting if is_large else batch.num_rows
-                for first in range(0, batch.num_rows, step):
-                    yield done + first, batch.slice(first, min(step, batch.num_rows - first))
-                done += batch.num_rows
-                if is_large:
-                    rows = fitting  # and the group is begun again
-                    break
-            else:
-                break
+        batches = self._decoded(file, rows, done)
+        while (batch := next(batches, None)) is not None:
+            fitting = _fitting(batch)
+            is_large = rows > _TOO_LARGE * fitting
+            step = fitting if is_large else batch.num_rows
+            for first in range(0, batch.num_rows, step):
+                yield done + first, batch.slice(first, min(step, batch.num_rows - first))
+            done += batch.num_rows
+            if is_large and done < group.rows:
+                rows = fitting
+                batches = self._decoded(file, rows, done)  # the group is begun again
         if done != group.rows:
             raise FileProblem(f"{self.name} has fewer rows than it says: was it written to its end?")
 

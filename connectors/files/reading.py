@@ -1,5 +1,6 @@
 """The files of all tables as pages: oldest first, file after file, each resumed where it was interrupted."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
@@ -33,6 +34,7 @@ SETTLING_SECONDS = 2.0
 Warn = Callable[[str], None]
 
 _MOST_YOUNG = 10_000
+_SHOWN_CHARACTERS = 10_000  # of a bad row
 _SHOWN = 5  # files that are named in an error
 # Smaller files are fetched whole, several at a time, before it is their turn.
 SMALL_BYTES = 1_048_576
@@ -305,6 +307,7 @@ def _with_key(records: Iterable[Record], key: tuple[str, ...], bad: list[BadRow]
     for record in records:
         missing = [name for name in key if record.get(name) is None]
         if missing:
-            bad.append(BadRow(record[LINE], "", f"no value in the key column {missing[0]}"))
+            raw = json.dumps(record, ensure_ascii=False, default=str)[:_SHOWN_CHARACTERS]
+            bad.append(BadRow(record[LINE], raw, f"no value in the key column {missing[0]}"))
         else:
             yield record

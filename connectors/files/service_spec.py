@@ -180,7 +180,10 @@ class Settings(SettingsBase):
     )
     delimiter: str = setting("CSV: what separates fields; \\t is a tab", default=AUTO, check=_one_character)
     quote: str = setting("CSV: what encloses a field; none means nothing does", default='"')
-    escape: str = setting("CSV: what stands before a quote inside a field, where quotes are not doubled", default="")
+    escape: str = setting(
+        "CSV: what stands before a character that is meant as it is, such as a quote in a field; the mark itself goes",
+        default="",
+    )
     encoding: str = setting(
         "Text: the encoding; auto is UTF-8, or UTF-16 where a BOM says so", default=AUTO, check=_is_codec
     )

@@ -69,7 +69,7 @@ def _whole(text: str) -> int:
 def _number(text: str) -> Any:
     if not _NUMBER.fullmatch(text):
         raise ValueError("expected a number: declare the column as STRING")
-    return exact_number(text)
+    return int(text) if text.lstrip("+-").isdigit() and len(text) <= _MANY_DIGITS else exact_number(text)
 
 
 def _digits(text: str) -> str:

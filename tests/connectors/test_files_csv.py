@@ -358,5 +358,5 @@ class TestPlaces:
 
 
 def limit_records(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    for function in (csv_format._blocks, csv_format.Lines.peek):
+    for function in (csv_format.CsvReader.batches, csv_format.Lines.peek):
         monkeypatch.setitem(function.__globals__, "LONGEST_RECORD", size)

@@ -25,7 +25,7 @@ TICK = 0.006  # of the file system's clock
 
 
 class History:
-    """A folder in which files come, grow, shrink, are replaced, renamed and removed, some of them broken for a while."""
+    """Files that come, grow, shrink, are replaced, renamed and removed, some of them broken for a while."""
 
     def __init__(self, folder: Path, aside: Path, seed: int, keyed: bool) -> None:
         self.folder, self.aside, self.keyed = folder, aside, keyed
