@@ -141,11 +141,13 @@ class _Level:
         return self._rest if inner is None else {**self._rest, self._key: inner}
 
 
-def _list(body: "_Text", _where: RecordPath) -> Records:
+def _list(body: "_Text", where: RecordPath) -> Records:
+    """The entries of an array, which are objects unless its shape is values."""
+    take = body.value if where.shape == "values" else body.record
     body.expect("[")
     for _ in body.entries("[", "]"):
         yield from body.records_before(_COMMA)
-        yield body.record()
+        yield take()
 
 
 def _object(body: "_Text", _where: RecordPath) -> Records:
@@ -169,13 +171,6 @@ def _lines(body: "_Text", _where: RecordPath) -> Records:
             body.end_line()
 
 
-def _values(body: "_Text", _where: RecordPath) -> Records:
-    body.expect("[")
-    for _ in body.entries("[", "]"):
-        yield from body.records_before(_COMMA)
-        yield body.value()
-
-
 def _sequence(body: "_Text", _where: RecordPath) -> Records:
     while body.peek():
         yield from body.records_before(_GAP)
@@ -188,7 +183,7 @@ _SHAPES: Mapping[str, Callable[["_Text", RecordPath], Records]] = {
     "object": _object,
     "map": _map,
     "lines": _lines,
-    "values": _values,
+    "values": _list,
     "sequence": _sequence,
 }
 
@@ -237,7 +232,7 @@ class _Text:
             return
         start = self.start()
         with suppress(TooLarge):
-            self._value()  # what is no JSON at all is told as that
+            self.value()  # what is no JSON at all is told as that
         raise WrongShape(start)
 
     def entries(self, opening: str, closing: str) -> Iterator[None]:
@@ -255,18 +250,35 @@ class _Text:
         for _ in self.entries("{", "}"):
             if self.peek() != '"':
                 raise self._no_json()
-            key, _size = self._value()
+            key, _size = self.value()
             self._take(":")
             yield key
 
     def record(self) -> tuple[dict[str, Any], int]:
         """The object that is next, and its length; raises WrongShape for any other value."""
         self.expect("{")
-        return self._value()
+        return self.value()
 
-    def value(self) -> tuple[Any, int]:
-        """The value that is next, whatever it is, and its length."""
-        return self._value()
+    def value(self, is_beside: bool = False) -> tuple[Any, int]:
+        """The value that is next, whatever it is, and its length.
+
+        What it weighs is bounded; for one beside the records, together with all others beside them.
+        """
+        self.peek()
+        longest = self._max_record - (self._beside if is_beside else 0)
+        while (decoded := self._decoded()) is None:
+            if self._weight(len(self._text)) > longest + _LONGEST_CUT:
+                raise TooLarge(self._bound(is_beside))
+            # As much again, but for the bound: reading a value costs no more than a few times its length.
+            self._read_on(min(2 * (len(self._text) - self._at), longest + _LONGEST_CUT + 1))
+        value, end = decoded
+        size, weight = end - self._at, self._weight(end)
+        if weight > longest:
+            raise TooLarge(self._bound(is_beside))
+        if is_beside:
+            self._beside += weight
+        self._at = end
+        return value, size
 
     def records_before(self, separator: re.Pattern[str]) -> Records:
         """The objects with a separator behind them in the text at hand: what `record` gives, at half the cost."""
@@ -292,7 +304,7 @@ class _Text:
     def rest(self, key: str) -> Any:
         """The value that is next, which stands beside the records and is kept till the end of the body."""
         self._beside += len(key)
-        value, _size = self._value(is_beside=True)
+        value, _size = self.value(is_beside=True)
         return value
 
     def end_line(self) -> None:
@@ -312,24 +324,6 @@ class _Text:
             raise self._no_json()
         self._at += 1
         return mark
-
-    def _value(self, is_beside: bool = False) -> tuple[Any, int]:
-        """The value that is next, and its length. What it weighs is bounded, with all others that are beside."""
-        self.peek()
-        longest = self._max_record - (self._beside if is_beside else 0)
-        while (decoded := self._decoded()) is None:
-            if self._weight(len(self._text)) > longest + _LONGEST_CUT:
-                raise TooLarge(self._bound(is_beside))
-            # As much again, but for the bound: reading a value costs no more than a few times its length.
-            self._read_on(min(2 * (len(self._text) - self._at), longest + _LONGEST_CUT + 1))
-        value, end = decoded
-        size, weight = end - self._at, self._weight(end)
-        if weight > longest:
-            raise TooLarge(self._bound(is_beside))
-        if is_beside:
-            self._beside += weight
-        self._at = end
-        return value, size
 
     def _weight(self, end: int) -> int:
         """What the text up to there takes of memory once it is decoded, as a number of characters of long text."""

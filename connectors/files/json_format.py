@@ -106,14 +106,13 @@ class JsonReader:
         before: int = start["offset"] - len(opening)
         offset, number = start["offset"], start["line"]
         try:
-            for values, is_last in _pages(reading.records(), self._settings.page_bytes):
-                records, bad = _of_values(make, values, number)
+            for records, bad, is_last in _pages(reading.records(), make, number, self._settings.page_bytes):
                 begin, offset = offset, before + reading.offset
-                number += len(values)
+                number += len(records) + len(bad)
                 after: Place = {"offset": offset, "line": number, "crc": None}
                 if is_last:
                     after["ended"] = True
-                if values:
+                if records or bad:
                     yield Batch(records, after, bad, offset - begin, make.undeclared)
         except ValueError as error:
             raise self._problem(error, number, before + reading.offset) from None
@@ -277,35 +276,30 @@ def _quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _pages(values: Iterator[tuple[Any, int]], page_bytes: int) -> Iterator[tuple[list[Any], bool]]:
-    """Values of about so many bytes together, and whether they are the last, which may be none.
+def _pages(
+    values: Iterator[tuple[Any, int]], make: _RecordMaker, first: int, page_bytes: int
+) -> Iterator[tuple[list[Record], list[BadRow], bool]]:
+    """The records of about so many bytes together, what is none, and whether these are the last, which may be none.
 
-    What `values` raises comes behind the values before it.
+    The first value has the number `first` in its file. What `values` raises comes behind the records before it.
     """
-    page: list[Any] = []
+    records: list[Record] = []
+    bad: list[BadRow] = []
     size = 0
     try:
-        for value, length in values:
-            page.append(value)
+        for number, (value, length) in enumerate(values, start=first):
+            try:
+                records.append(make.record(value, number))
+            except (ValueError, RecursionError) as problem:
+                bad.append(BadRow(number, _shown_value(value), _reason(problem)))
             size += length
             if size >= page_bytes:
-                yield page, False
-                page, size = [], 0
+                yield records, bad, False
+                records, bad, size = [], [], 0
     except (ValueError, FileProblem):
-        yield page, False
+        yield records, bad, False
         raise
-    yield page, True
-
-
-def _of_values(make: _RecordMaker, values: list[Any], first: int) -> tuple[list[Record], list[BadRow]]:
-    """The records of some values, the first of which is number `first` of the file."""
-    records, bad = [], []
-    for number, value in enumerate(values, start=first):
-        try:
-            records.append(make.record(value, number))
-        except (ValueError, RecursionError) as problem:
-            bad.append(BadRow(number, _shown_value(value), _reason(problem)))
-    return records, bad
+    yield records, bad, True
 
 
 def _shown_value(value: Any) -> str:

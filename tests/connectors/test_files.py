@@ -1,6 +1,7 @@
 """connectors/files on real folders: which files are read, when and from where; what is told of those that are wrong."""
 
 import gzip
+import json
 import os
 import time
 from pathlib import Path
@@ -428,6 +429,55 @@ class TestRemovedAndReplacedFiles:
         folder.sync(destination, delete_removed="true")
         assert len(destination.table("records")) == 1
 
+    def test_what_was_removed_while_the_folder_was_empty_is_not_forgotten(self, folder: Folder) -> None:
+        path = folder.write("a.csv", "n\n1\n")
+        destination = Destination()
+        folder.sync(destination, delete_removed="true")
+        path.unlink()
+        folder.sync(destination, delete_removed="true")
+        folder.write("b.csv", "n\n2\n")
+        folder.sync(destination, delete_removed="true")
+        assert [row["n"] for row in destination.table("records")] == ["2"]
+
+    def test_rows_of_a_file_that_was_read_in_part_are_deleted_too(self, folder: Folder) -> None:
+        folder.write("0.csv", "n\n0\n")
+        path = folder.write("1.csv", "n,t\n" + "".join(f"{n},{'x' * 90}\n" for n in range(1000)))
+        settings = folder.settings(delete_removed="true")
+        destination = sync(connector, settings, stop_at=600).destination
+        path.unlink()
+        sync(connector, settings, destination)
+        assert [row["n"] for row in destination.table("records")] == ["0"]
+
+    def test_set_later_it_deletes_what_was_left(self, folder: Folder) -> None:
+        folder.write("a.csv", "n\n1\n2\n")
+        destination = Destination()
+        folder.sync(destination)
+        folder.write("a.csv", "n\n9\n")
+        folder.sync(destination)
+        assert len(destination.table("records")) == 2
+        folder.sync(destination, delete_removed="true")
+        assert [row["n"] for row in destination.table("records")] == ["9"]
+        assert folder.sync(destination, delete_removed="true").upserts == {}
+
+    @pytest.mark.settling
+    def test_a_log_that_is_written_all_the_time_is_read_up_to_its_last_line(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = folder.write("log.csv", "n\n1\n2\n")
+        destination = Destination()
+        monkeypatch.setitem(reading, "SETTLING_SECONDS", 0.0)
+        folder.sync(destination, delete_removed="true")
+        monkeypatch.setitem(reading, "SETTLING_SECONDS", 1000.0)  # all that changes now may be written to
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        with path.open("a") as file:
+            file.write("3\n4")
+        sink = folder.sync(destination, delete_removed="true")
+        assert sorted(row["n"] for row in destination.table("records")) == ["1", "2", "3"]
+        assert not any("truncate" in operation for operation in sink.order)
+        monkeypatch.setitem(reading, "SETTLING_SECONDS", 0.0)
+        folder.sync(destination, delete_removed="true")
+        assert sorted(row["n"] for row in destination.table("records")) == ["1", "2", "3", "4"]
+
     def test_stopped_after_the_truncate_the_rows_come_back(self, folder: Folder) -> None:
         for number in range(5):
             folder.write(f"{number}.csv", "n\n" + "x\n" * 100)
@@ -504,6 +554,52 @@ class TestFilesThatAreWrong:
         folder.write("1.csv", "n,m\n1,a\n2,b\n3,c\n")
         folder.sync(destination)
         assert [row["m"] for row in rows(folder.sync(destination))] == ["a", "b", "c"]
+
+    def test_a_version_that_failed_does_not_count_as_the_one_before(self, folder: Folder) -> None:
+        good = "n,m\n1,a\n2,b\n3,c\n"
+        folder.write("1.csv", good)
+        destination = Destination()
+        folder.sync(destination)
+        folder.write("1.csv", "n,m\n1,X\n2,X\nbad\n")
+        with pytest.raises(SourceError):
+            folder.sync(destination)
+        folder.write("1.csv", good)
+        folder.sync(destination)
+        assert [row["m"] for row in rows(folder.sync(destination))] == ["a", "b", "c"]
+
+    def test_stopped_by_a_bad_row_again_and_again_it_does_not_begin_again(self, folder: Folder) -> None:
+        folder.write("1.csv", "n,m\n" + "".join(f"{n},{'x' * 90}\n" for n in range(1000)) + "bad\n")
+        destination = Destination()
+        sent = []
+        for _ in range(4):
+            sink = Sink(destination)
+            with pytest.raises(SourceError):
+                with_sink(
+                    sink,
+                    lambda: connector.update(configuration=folder.configuration, state=destination.committed),
+                )
+            sent.append(sink.upserts.get("records", 0))
+        assert sent[0] >= 900
+        assert max(sent[1:]) <= 120
+
+    def test_a_file_that_may_not_be_read_is_read_once_it_may(self, folder: Folder, monkeypatch: Any) -> None:
+        folder.write("1.csv", "n\n1\n")
+        folder.write("2.csv", "n\n2\n")
+        opened = Path.open
+
+        def refuse(path: Path, *arguments: Any, **settings: Any) -> Any:
+            if path.name == "1.csv":
+                raise PermissionError(13, "Permission denied", str(path))
+            return opened(path, *arguments, **settings)
+
+        destination = Destination()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", refuse)  # root, who runs some tests, may read everything
+            for _ in range(2):
+                with pytest.raises(SourceError, match="1.csv cannot be read: Permission denied"):
+                    folder.sync(destination, on_bad_row="keep")
+        folder.sync(destination, on_bad_row="keep")
+        assert sorted(row["n"] for row in destination.table("records")) == ["1", "2"]
 
     def test_a_bad_row_that_is_removed_leaves_nothing_behind(self, folder: Folder) -> None:
         folder.write("1.csv", "n,m\n1,a\nbad\n2,b\n3,c\n")
@@ -593,6 +689,15 @@ class TestColumnsThatDiffer:
             "b.csv has fields that records had no column for when this sync began, such as 'zip'" in warning
             for warning in sink.warnings
         )
+
+    def test_names_that_become_one_in_a_destination_lose_nothing(self, folder: Folder) -> None:
+        folder.write("a.csv", "a b,a__b,1st,_1st,数量,名前\n1,2,3,4,5,6\n")
+        folder.write("b.jsonl", '{"k": 1, "数量": "7", "Größe": 8, "gro_e": 9}\n')
+        sink = folder.sync(pattern="*.*")
+        first, second = rows(sink)
+        assert [first[name] for name in ("a_b", "a__b_2", "1st", "_1st_2", "column_5", "column_6")] == list("123456")
+        assert (second["größe"], json.loads(second["_undeclared"])) == ("8", {"数量": "7", "gro_e": 9})
+        assert any("had no column for when this sync began" in warning for warning in sink.warnings)
 
     def test_a_field_that_comes_late_in_a_file_of_json_is_kept_and_told(self, folder: Folder) -> None:
         lines = ['{"n": 1}'] * 150_000 + ['{"n": 2, "zip": "00123"}']
@@ -744,6 +849,11 @@ class TestBadInput:
     def test_a_folder_without_files_is_a_warning(self, folder: Folder) -> None:
         assert any("matches *.csv: nothing to sync" in warning for warning in folder.sync().warnings)
 
+    def test_a_declared_column_that_no_file_has_is_told(self, folder: Folder) -> None:
+        folder.write("a.csv", "n\n1\n")
+        sink = folder.sync(columns="records.m = LONG")
+        assert any("declares m for records, which no file has" in warning for warning in sink.warnings)
+
     def test_a_key_column_that_is_missing_is_named(self, folder: Folder) -> None:
         folder.write("a.csv", "n\n1\n")
         with pytest.raises(
@@ -818,6 +928,16 @@ class TestSetupForm:
     def test_lists_finds_and_reads(self, folder: Folder) -> None:
         folder.write("a.csv", "n\n")
         assert all(result.success for result in self.run(folder.configuration))
+
+    def test_reads_rows_as_the_sync_would(self, folder: Folder) -> None:
+        folder.write("a.csv", "n,m\n1,180,5\n")
+        _, read = self.run(folder.configuration)
+        assert "a.csv, line 2: 3 fields" in read.failure
+        folder.write("a.csv", "n,m\nx,y\n")
+        _, read = self.run(folder.settings(columns="records.n = LONG"))
+        assert "a.csv, line 2: column n" in read.failure
+        _, read = self.run(folder.settings(primary_key="id"))
+        assert "primary_keys names 'id'" in read.failure
 
     def test_says_what_is_wrong(self, folder: Folder) -> None:
         found, _ = self.run(folder.configuration)

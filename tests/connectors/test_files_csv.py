@@ -278,7 +278,7 @@ class TestBadRows:
         tracemalloc.start()
         blocks = [
             block.rows
-            for block, _, _ in csv_format._blocks(stream, csv_format._Parser(settings, ","), 65_536, stream.place)
+            for block, _, _ in csv_format._Blocks(stream, csv_format._Parser(settings, ","), 65_536, stream.place)
         ]
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

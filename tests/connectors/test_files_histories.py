@@ -1,5 +1,4 @@
-"""connectors/files over random histories of a folder: whatever happened between syncs, and wherever these were killed, the
-destination ends as the files are."""
+"""connectors/files over random histories of a folder, killed anywhere: the destination ends as the files are."""
 
 import gzip
 import random

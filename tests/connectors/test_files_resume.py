@@ -119,13 +119,21 @@ def _on_a_web_server(name: str, data: bytes, tmp_path: Path, s3: S3Server) -> It
 PLACES = {"folder": _in_a_folder, "bucket": _in_a_bucket, "web server": _on_a_web_server}
 
 
+def _everywhere(operations: int) -> list[int]:
+    return sorted({1, 2, operations // 4, operations // 2, operations * 3 // 4, operations - 2, operations})
+
+
+def _inside(operations: int) -> list[int]:
+    return [operations // 3, operations - 3]
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", FILES)
 class TestStoppedAnywhere:
     def test_it_ends_as_if_nothing_had_happened(
         self, name: str, place: str, tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(stop_and_resume, "EVERY_ONE", 8 if place == "folder" else 3)
+        monkeypatch.setattr(stop_and_resume, "stops", _everywhere if place == "folder" else _inside)
         with PLACES[place](name, FILES[name](), tmp_path, s3) as configuration:
             settings = {"tables": f"records = {name}", "page_bytes": "10000", **configuration}
             if name == "path.json":
