@@ -326,9 +326,7 @@ class _Text:
         return mark
 
     def _weight(self, end: int) -> int:
-        """What the text up to there takes of memory once it is decoded, as a number of characters of long text."""
-        values = sum(weight * self._text.count(mark, self._at, end) for mark, weight in _WEIGHTS.items())
-        return max(end - self._at, values)
+        return weight_of(self._text, self._at, end)
 
     def _decoded(self) -> tuple[Any, int] | None:
         """The value that is next and where it ends; None if more of the text may be needed to know."""
@@ -379,6 +377,16 @@ class _Text:
         self._before += self._at
         self._bytes_before = self.offset
         self._text, self._at = "".join(parts), 0
+
+
+def weight_of(text: str, start: int, end: int) -> int:
+    """What the JSON from `start` to `end` takes of memory once it is decoded, as a number of characters of long text.
+
+    >>> weight_of("[0,0,0]", 0, 7)
+    50
+    """
+    values = sum(weight * text.count(mark, start, end) for mark, weight in _WEIGHTS.items())
+    return max(end - start, values)
 
 
 def _bytes_of(text: str) -> int:

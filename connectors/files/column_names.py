@@ -11,6 +11,8 @@ from shared.values import UNDECLARED
 _FIVETRANS_OWN = ("_fivetran_deleted", "_fivetran_id", "_fivetran_synced")
 # No column of a file has one of these names.
 RESERVED = (FILE, LINE, MODIFIED, UNDECLARED, *_FIVETRANS_OWN)
+# More are no table, but data where names should be, and would take memory without bound.
+MOST_COLUMNS = 10_000
 
 
 def column_names(titles: Sequence[str]) -> list[str]:
@@ -31,3 +33,12 @@ def column_names(titles: Sequence[str]) -> list[str]:
         taken.add(folded_name(name))
         names.append(name)
     return names
+
+
+def distinct_titles(titles: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """What the fields are called in `_undeclared`: their titles, or, where two are alike or one is empty, their names.
+
+    >>> distinct_titles(["ID", "x", "x"], ["id", "x", "x_2"])
+    ['id', 'x', 'x_2']
+    """
+    return titles if all(titles) and len(set(titles)) == len(titles) else names

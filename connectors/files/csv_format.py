@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from batches import BadRow, Batch, Place, Target
-from column_names import column_names
+from column_names import MOST_COLUMNS, column_names, distinct_titles
 from content import File
 from service_spec import AUTO, FILE, LINE, MODIFIED, TAB, Settings
 from shared.pages import Record
@@ -48,8 +48,7 @@ class CsvReader:
         self._start = lines.place
         self.columns: Mapping[str, ColumnType] = dict.fromkeys(column_names(titles), "STRING")
         self._parser.width = len(titles)
-        is_distinct = all(titles) and len(set(titles)) == len(titles)
-        self._titles = titles if is_distinct else list(self.columns)
+        self._titles = distinct_titles(titles, list(self.columns))
 
     def batches(self, target: Target, place: Place | None = None) -> Iterator[Batch]:
         """The records from a place on, in batches of about `page_bytes` of text."""
@@ -98,9 +97,14 @@ class CsvReader:
         return []
 
     def _refuse_header(self, row: list[str] | str, line: int) -> None:
-        """Raises FileProblem for a first row that is none, or holds what is no text."""
+        """Raises FileProblem for a first row that is none, is too wide, or holds what is no text."""
         if isinstance(row, str):
             raise self._stream.problem(f"cannot be read, line {line}: {row}")
+        if len(row) > MOST_COLUMNS:
+            raise self._stream.problem(
+                f"has {len(row):,} columns in line {line}, and at most {MOST_COLUMNS:,} can be read: "
+                "correct the file, or the setting delimiter"
+            )
         try:
             _check(row, self._stream.encoding)
         except ValueError as reason:
@@ -243,8 +247,7 @@ class _Parser:
         for row, end in zip(block.rows, block.ends, strict=True):
             is_fault = isinstance(row, str) or (self.width and row and len(row) != self.width)
             if is_fault and end - start > 1 and len(text := block.text(start, end)) > SHOWN:
-                apart = self._rows_apart(text)
-                rows += apart
+                rows += self._rows_apart(text.split("\n"))
                 ends += range(start + 1, end + 1)
             else:
                 rows.append(row)
@@ -254,11 +257,11 @@ class _Parser:
         return block
 
     def _apart(self, data: bytes, line: int, text: str) -> _Block:
-        rows = self._rows_apart(text)
+        rows = self._rows_apart(text.removesuffix("\n").split("\n"))
         return _Block(data, line, rows, range(1, len(rows) + 1))
 
-    def _rows_apart(self, text: str) -> list[_Row]:
-        return [self._row_apart(line) for line in text.removesuffix("\n").split("\n")]
+    def _rows_apart(self, lines: Iterable[str]) -> list[_Row]:
+        return [self._row_apart(line) for line in lines]
 
     def _row_apart(self, line: str) -> _Row:
         if self._comment and line.startswith(self._comment):

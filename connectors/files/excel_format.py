@@ -14,21 +14,25 @@ The texts of all cells are in memory, as Excel keeps them apart from the sheets:
 170 MB. Of the sheets, nothing but about 100 bytes for each row read is, and a sheet has 1,048,576 rows at most.
 """
 
+import lzma
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
-from itertools import count, zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import openpyxl
+from openpyxl.cell.read_only import EMPTY_CELL, ReadOnlyCell
 from openpyxl.styles.numbers import is_datetime
 from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.worksheet._reader import WorkSheetParser
 
 from batches import BadRow, Batch, Place, Target
-from column_names import column_names
+from column_names import column_names, distinct_titles
 from content import Content, File, FileProblem, RandomAccess
 from service_spec import FILE, LINE, MODIFIED, Settings
 from shared.pages import Record
@@ -39,7 +43,12 @@ from text_values import TextConverter, modified_text, text_converter
 _OLD = b"\xd0\xcf\x11\xe0"
 # What openpyxl stumbles over where a part of the file is missing or is another: it says nothing of the file.
 _STUMBLES = (AttributeError, IndexError, KeyError, TypeError)
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ParseError, InvalidFileException, ValueError, *_STUMBLES)
+# What zipfile raises for a part that is encrypted, and its NotImplementedError for one of an unknown compression.
+_FOREIGN = (RuntimeError, lzma.LZMAError)
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, ParseError, InvalidFileException, ValueError, *_STUMBLES, *_FOREIGN,
+)  # fmt: skip
+_MOST_ROWS, _MOST_COLUMNS = 1_048_576, 16_384  # of a sheet of Excel
 _NO_DATE = "#VALUE!"
 _RAW_CHARACTERS = 10_000
 _LARGEST_WHOLE = 10**15  # written without an exponent
@@ -85,7 +94,7 @@ class ExcelReader:
                 continue
             texts = [_text(cell) for cell in cells]
             try:
-                _refuse_no_dates(cells)
+                _refuse_lost_numbers(cells)
                 records.append(make.record(line, texts))
             except ValueError as problem:
                 bad.append(BadRow(line, dump_json(texts)[:_RAW_CHARACTERS], str(problem)))
@@ -115,14 +124,31 @@ class ExcelReader:
 
     def _rows(self) -> Iterator[tuple[int, Sequence[Any]]]:
         """The number and the cells of each row that has any value."""
-        rows = self._sheet.iter_rows()
-        for line in count(1):
+        rows = _rows_as_written(self._sheet)
+        before = 0
+        while True:
             with self._told():
-                cells = next(rows, None)
-            if cells is None:
+                row = next(rows, None)
+            if row is None:
                 return
+            line, cells = row
+            self._refuse_disorder(line, before, cells)
+            before = line
             if any(cell.value not in (None, "") for cell in cells):
-                yield line, cells
+                yield line, _in_columns(cells)
+
+    def _refuse_disorder(self, line: int, before: int, cells: Sequence[Any]) -> None:
+        """Raises FileProblem for a row that is not behind the one `before`, has cells that are not in their order or
+        are of another row, or is larger than Excel has them."""
+        columns = [cell.column for cell in cells]
+        is_ordered = line > before and all(left < right for left, right in pairwise(columns))
+        if not is_ordered or any(cell.row != line for cell in cells):
+            reason = "rows or cells are there twice, or not in their order"
+        elif line > _MOST_ROWS or (columns and columns[-1] > _MOST_COLUMNS):
+            reason = f"a sheet of Excel has {_MOST_ROWS:,} rows and {_MOST_COLUMNS:,} columns at most"
+        else:
+            return
+        raise FileProblem(f"{self.name} cannot be read from row {line:,} on: {reason}: save it again with Excel")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -133,6 +159,8 @@ class ExcelReader:
                 reason = "it is none, or was not written to its end"
             elif isinstance(problem, _STUMBLES):
                 reason = "it is none, or is damaged"
+            elif isinstance(problem, _FOREIGN):
+                reason = f"a part of it is encrypted, or written as Excel does not ({problem})"
             else:
                 reason = f"it is damaged ({problem})"
             raise FileProblem(
@@ -145,7 +173,7 @@ class _Records:
 
     def __init__(self, names: list[str], titles: list[str], target: Target, of_file: Record) -> None:
         self._names, self._of_file = names, of_file
-        self._titles = dict(zip(names, titles, strict=True))
+        self._titles = dict(zip(names, distinct_titles(titles, names), strict=True))
         self._convert: dict[str, TextConverter] = {
             name: text_converter(target.columns[name]) for name in names if name in target.columns
         }
@@ -164,16 +192,44 @@ class _Records:
             except ValueError as problem:
                 raise ValueError(f"column {name}: {problem}") from None
         if self._undeclared:
-            record[UNDECLARED] = {self._titles[name] or name: values[name] for name in self._undeclared}
+            record[UNDECLARED] = {self._titles[name]: values[name] for name in self._undeclared}
         return {**record, **self._of_file, LINE: line}
 
 
-def _refuse_no_dates(cells: Sequence[Any]) -> None:
-    """Raises ValueError for a number that a cell shows as a date where there is none.
+def _rows_as_written(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
+    """The number and the cells of each row, as they stand in the sheet: openpyxl's own rows leave out those that are
+    not in their order."""
+    book = sheet.parent
+    with sheet._get_source() as source:
+        parser = WorkSheetParser(
+            source,
+            sheet._shared_strings,
+            data_only=True,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
+        )
+        for line, cells in parser.parse():
+            yield line, [ReadOnlyCell(sheet, **cell) for cell in cells]
 
-    openpyxl gives it as an error: a cell that has this very error and is formatted as a date cannot be told from it.
+
+def _in_columns(cells: Sequence[Any]) -> list[Any]:
+    """The cells of a row, each at its column, up to the last."""
+    row = [EMPTY_CELL] * cells[-1].column
+    for cell in cells:
+        row[cell.column - 1] = cell
+    return row
+
+
+def _refuse_lost_numbers(cells: Sequence[Any]) -> None:
+    """Raises ValueError for a number that a cell shows as a date where there is none, and for one that no cell holds.
+
+    openpyxl gives the first as an error: a cell that has this very error and is formatted as a date cannot be told
+    from it.
     """
     for cell in cells:
+        if isinstance(cell.value, float) and not math.isfinite(cell.value):
+            raise ValueError(f"cell {cell.coordinate} is a number larger than Excel has them: correct the cell")
         if cell.value == _NO_DATE and is_datetime(cell.number_format):
             raise ValueError(f"cell {cell.coordinate} is {_NO_DATE}, or a number that is no date: correct the cell")
 

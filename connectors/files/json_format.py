@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import Any
 
 from batches import BadRow, Batch, Place, Target
-from column_names import RESERVED
+from column_names import MOST_COLUMNS, RESERVED
 from content import File, FileProblem
 from service_spec import FILE, LINE, MODIFIED, Settings
-from shared.json_stream import Reading, RecordPath, TooLarge, WrongShape
+from shared.json_stream import Reading, RecordPath, TooLarge, WrongShape, weight_of
 from shared.naming import delivered_name
 from shared.pages import Record
 from shared.values import UNDECLARED, ColumnType, exact_decoder, exact_text
@@ -26,8 +26,10 @@ _LINES = (".jsonl", ".ndjson")
 _NO_COLUMNS = ("", *RESERVED)
 _SOME_KEYS = 10  # that are told
 _MOST_KEYS = 10_000  # that are remembered with their columns
+_LONG_LINE = 1_048_576  # characters; one that is not longer takes little memory, whatever is in it
 _BLANKS = " \t\r"
 _NO_OBJECT = "is no JSON object"
+_TOO_HEAVY = "is many small values that take too much memory together: make several records of it"
 
 
 class JsonReader:
@@ -41,8 +43,11 @@ class JsonReader:
         self._shape = _shape(stream.name, head, settings)
         self.columns: dict[str, ColumnType] = {}
         for value in self._sample(head):
-            columns = (delivered_name(key) for key, _ in _members(value))
-            self.columns.update((column, "STRING") for column in columns if column not in _NO_COLUMNS)
+            for key, _ in _members(value):
+                column = delivered_name(key)
+                # Keys beyond so many are data; their values go to `_undeclared`.
+                if column not in _NO_COLUMNS and len(self.columns) < MOST_COLUMNS:
+                    self.columns[column] = "STRING"
 
     def batches(self, target: Target, place: Place | None = None) -> Iterator[Batch]:
         """The records from a place on, in batches of about `page_bytes` of text."""
@@ -232,6 +237,8 @@ _DECODE = _decoder().raw_decode
 def _object_of(line: str) -> Any:
     """The object on a line; raises ValueError for what is none."""
     text = line.strip(_BLANKS)
+    if len(text) > _LONG_LINE and weight_of(text, 0, len(text)) > LONGEST_RECORD:
+        raise ValueError(_TOO_HEAVY)
     try:
         value, end = _DECODE(text)
     except json.JSONDecodeError as error:

@@ -13,7 +13,8 @@
     binary of any kind                         BINARY          the same
     date                                       NAIVE_DATE      the same; beyond the years 1 to 9999 a bad row
     timestamp without a zone                   NAIVE_DATETIME  the same; nanoseconds and other years are bad rows
-    timestamp of 12 bytes (INT96)              NAIVE_DATETIME  as without a zone: old Spark and Hive mean UTC
+    timestamp of 12 bytes (INT96)              NAIVE_DATETIME  as without a zone: old Spark and Hive mean UTC;
+                                                               inside lists and structs the file is refused
     timestamp with a zone                      UTC_DATETIME    the same moment; otherwise as without a zone
     time                                       STRING          10:30:00.123456789, with as many digits as it has
     duration                                   STRING          PT1.5S
@@ -303,7 +304,8 @@ def _as_text(arrow: DataType, natural: ColumnType) -> Values:
     def values(column: Array, refused: Refusals) -> list[Any]:
         if not is_text:
             return pl.Series(_cast(column, DataType.utf8(), refused)).to_list()
-        series = pl.Series(column)
+        # A cast to the same type drops the mark of JSON text, of which Polars would make a type of its own.
+        series = pl.Series(column.cast(column.type))
         return _without(series, series.str.contains("\0", literal=True), _NUL, refused).to_list()
 
     return values

@@ -17,7 +17,7 @@ _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7,
 _INTEGERS = (4, 5, 6)
 # Fields of FileMetaData, of SchemaElement, of RowGroup, of ColumnChunk and of ColumnMetaData.
 _SCHEMA, _ROW_GROUPS, _NOTED = 2, 4, 5
-_TYPE, _LENGTH, _REPETITION, _CHILDREN = 1, 2, 3, 5
+_TYPE, _LENGTH, _REPETITION, _NAME, _CHILDREN = 1, 2, 3, 4, 5
 _CHUNKS, _SIZE, _ROWS = 1, 2, 3
 _META_DATA = 3
 _COMPRESSED, _DATA_PAGES, _DICTIONARY = 7, 9, 11
@@ -28,10 +28,12 @@ _INT96, _REPEATED = 3, 2
 _TWELVE_BYTES = b"\x0e\x15\x18"
 # Deeper is nothing that Parquet defines.
 _DEEPEST = 16
+# Lists and structs in one another, of which a list counts twice; thousands would end the process in Arrow's library.
+_DEEPEST_COLUMN = 200
 
 
 class FooterProblem(ValueError):
-    """The bytes are no footer of a Parquet file."""
+    """The bytes are no footer of a Parquet file, or that of one that cannot be read exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class RowGroup:
 class Footer:
     """The footer of one file, without the length and the magic behind it.
 
-    Raises FooterProblem for bytes that are none.
+    Raises FooterProblem for bytes that are none, and for columns whose names or fields cannot be read.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -56,6 +58,7 @@ class Footer:
         self._before = self._after = 0
         self._noted = (0, 0)
         self._int96: dict[int, int] = {}  # where the type of each such column is
+        self._inner_int96: str | None = None  # a column that has such times inside
         try:
             self._find_row_groups()
         except (IndexError, OverflowError) as error:
@@ -70,26 +73,35 @@ class Footer:
     @property
     def int96(self) -> list[int]:
         """The numbers of the columns that are times of 12 bytes, those inside of others left out."""
-        has_types_of_arrow = b"ARROW:schema" in self._data[slice(*self._noted)]
-        return [] if has_types_of_arrow else list(self._int96)
+        return [] if self._has_types_of_arrow else list(self._int96)
 
     def with_int96_as_bytes(self) -> "Footer":
         """The footer with those columns declared as 12 bytes, which is what they are.
 
-        Arrow would make nanoseconds since 1970 of them, which are other times before 1678 and after 2262.
+        Arrow would make nanoseconds since 1970 of them, which are other times before 1678 and after 2262; those inside
+        of lists and structs raise FooterProblem. Where the writer noted Arrow's types, times are what these say.
         """
+        if self._has_types_of_arrow:
+            return self
+        if self._inner_int96 is not None:
+            raise FooterProblem(
+                f"column {self._inner_int96} has timestamps of 12 bytes (INT96) inside lists or structs, "
+                "which cannot be read exactly: write them as INT64"
+            )
         data = self._data
         for at in sorted(self._int96.values(), reverse=True):
             cursor = _Cursor(data, at)
             cursor.integer()
-            field, type_ = next(cursor.fields(_TYPE))
+            field, type_ = next(cursor.fields(_TYPE), (0, 0))
+            if not _LENGTH <= field <= _LENGTH + 15:  # a header has four bits for the step to its field
+                raise FooterProblem("its footer is cut or damaged")
             if field == _LENGTH:
                 cursor.skip(type_)
                 data = data[:at] + _TWELVE_BYTES + data[cursor.at :]
             else:
                 header = (field - _LENGTH) << 4 | type_
                 data = data[:at] + _TWELVE_BYTES + bytes([header]) + data[cursor.at :]
-        return Footer(data)
+        return Footer(data) if self._int96 else self
 
     def without_metadata(self) -> "Footer":
         """The footer without what the writer noted beside the schema, such as the types that its own library has."""
@@ -102,7 +114,10 @@ class Footer:
         found = []
         for field, type_ in cursor.fields():
             if field == _CHUNKS and type_ == _LIST:
-                found = [_span(cursor) for _ in range(cursor.list_size())]
+                try:
+                    found = [_span(cursor) for _ in range(cursor.list_size())]
+                except IndexError as error:
+                    raise FooterProblem("its footer is cut or damaged") from error
             else:
                 cursor.skip(type_)
         return sorted(found)
@@ -111,7 +126,7 @@ class Footer:
         cursor = _Cursor(self._data)
         for field, type_ in cursor.fields():
             if field == _SCHEMA and type_ == _LIST:
-                self._find_int96(cursor)
+                self._read_schema(cursor)
                 continue
             if field != _ROW_GROUPS or type_ != _LIST:
                 start = cursor.at
@@ -128,17 +143,57 @@ class Footer:
         if not self._after:
             raise FooterProblem("its footer names no row groups")
 
-    def _find_int96(self, cursor: "_Cursor") -> None:
-        elements = cursor.list_size()
-        pending, column = 0, -1  # elements of the column at hand that are still to come; its number
-        for number in range(elements):
-            fields, at = _numbers(cursor)
+    @property
+    def _has_types_of_arrow(self) -> bool:
+        return b"ARROW:schema" in self._data[slice(*self._noted)]
+
+    def _read_schema(self, cursor: "_Cursor") -> None:
+        column, title = -1, ""
+        groups: list[_Group] = []  # what the element at hand is in, none for a column itself
+        for number in range(cursor.list_size()):
+            element = _element(cursor)
             if number == 0:
                 continue  # the root
-            column += pending == 0
-            if pending == 0 and fields.get(_TYPE) == _INT96 and fields.get(_REPETITION) != _REPEATED:
-                self._int96[column] = at
-            pending = max(0, pending - 1) + fields.get(_CHILDREN, 0)
+            while groups and groups[-1].left <= 0:
+                groups.pop()
+            if not groups:
+                column, title = column + 1, element.name
+            elif element.name in groups[-1].names:
+                raise FooterProblem(f"column {title} has two fields named {element.name}: rename one at the source")
+            else:
+                groups[-1].add(element.name)
+            if "\0" in element.name:  # it would end the process in Arrow's library
+                raise FooterProblem(f"column {title!r} has a NUL character in a name: rename it at the source")
+            if element.numbers.get(_TYPE) == _INT96:
+                if groups or element.numbers.get(_REPETITION) == _REPEATED:
+                    self._inner_int96 = title
+                else:
+                    self._int96[column] = element.type_at
+            if len(groups) > _DEEPEST_COLUMN:
+                raise FooterProblem(f"column {title} has lists or structs nested too deeply")
+            if _CHILDREN in element.numbers:
+                groups.append(_Group(element.numbers[_CHILDREN], set()))
+
+
+@dataclass(slots=True)
+class _Group:
+    """An element of the schema that has others in it: how many are to come, and the names of those that came."""
+
+    left: int
+    names: set[str]
+
+    def add(self, name: str) -> None:
+        self.left -= 1
+        self.names.add(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    """An element of the schema: its fields that are numbers, its name, and where its type is in the footer."""
+
+    numbers: dict[int, int]
+    name: str
+    type_at: int
 
 
 class _Cursor:
@@ -159,6 +214,12 @@ class _Cursor:
         value = self._unsigned()
         return (value >> 1) ^ -(value & 1)
 
+    def text(self) -> str:
+        """A text, with a mark for what is no UTF-8."""
+        length = self._possible(self._unsigned())
+        self.at += length
+        return self._data[self.at - length : self.at].decode(errors="replace")
+
     def list_size(self) -> int:
         """How many elements a list has: the cursor is at the first of them then."""
         header = self._byte()
@@ -166,7 +227,7 @@ class _Cursor:
         return self._possible(header >> 4 if header >> 4 < 15 else self._unsigned())
 
     def _possible(self, size: int) -> int:
-        """A number of elements, each of which takes a byte at least: a damaged one may be as good as infinite."""
+        """A number of elements or bytes, of which each takes a byte at least: a damaged one may be infinite."""
         if size > len(self._data) - self.at:
             raise FooterProblem("its footer is cut or damaged")
         return size
@@ -224,18 +285,20 @@ class _Cursor:
             shift += 7
 
 
-def _numbers(cursor: _Cursor) -> tuple[dict[int, int], int]:
-    """The numbers of the schema element at the cursor, which is behind it then, and where its type is."""
-    found: dict[int, int] = {}
-    at = 0
+def _element(cursor: _Cursor) -> _Element:
+    """The element of the schema at the cursor, which is behind it then."""
+    numbers: dict[int, int] = {}
+    name, type_at = "", 0
     for field, type_ in cursor.fields():
         if field == _TYPE:
-            at = cursor.at
+            type_at = cursor.at
         if type_ in _INTEGERS:
-            found[field] = cursor.integer()
+            numbers[field] = cursor.integer()
+        elif field == _NAME and type_ == _BINARY:
+            name = cursor.text()
         else:
             cursor.skip(type_)
-    return found, at
+    return _Element(numbers, name, type_at)
 
 
 def _rows_and_size(cursor: _Cursor) -> tuple[int, int]:
@@ -261,6 +324,8 @@ def _span(cursor: _Cursor) -> tuple[int, int]:
                 found[inner] = cursor.integer()
             else:
                 cursor.skip(inner_type)
+    if not all(0 <= number < 1 << 62 for number in found.values()):
+        raise FooterProblem("its footer is cut or damaged")  # a negative one would end the process in Arrow's library
     pages = found.get(_DATA_PAGES, 0)
     # Some writers give 0 for a dictionary that is not there.
     start = min(pages, found.get(_DICTIONARY) or pages)

@@ -1,13 +1,12 @@
 """Parquet files: a few thousand rows at a time, whatever the size of their row groups, from any row on."""
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import repeat
 from typing import Any, BinaryIO, cast
 
-from arro3.core import RecordBatch, Schema
+from arro3.core import RecordBatch
 from arro3.io import read_parquet
 
 from batches import BadRow, Batch, Place, Target
@@ -58,18 +57,14 @@ class ParquetReader:
     def __init__(self, content: Content, file: File, settings: Settings, name: str = "") -> None:
         self.name = name or file.name
         self._content, self._file = content, file
-        self._footer_at, self._footer = self._read_footer()
-        int96 = self._footer.int96
-        if int96:
-            self._footer = self._footer.with_int96_as_bytes()
+        self._footer_at, footer = self._read_footer()
         try:
-            schema = self._schema()
+            self._footer, self._fields = self._opened(footer)
         except FileProblem:
             # The types of a writer's library, noted beside those of Parquet, may be some that this one cannot read.
-            self._footer = self._footer.without_metadata()
-            schema = self._schema()
-        types: list[FileType] = [INT96 if number in int96 else type_ for number, type_ in enumerate(schema.types)]
-        self._fields: list[_Column] = list(zip(column_names(schema.names), schema.names, types, strict=True))
+            with self._told():
+                footer = footer.without_metadata()
+            self._footer, self._fields = self._opened(footer)
         self.columns: Mapping[str, ColumnType] = {name: column_type(type_) for name, _, type_ in self._fields}
 
     def batches(self, target: Target, place: Place | None = None) -> Iterator[Batch]:
@@ -80,12 +75,15 @@ class ParquetReader:
         for group in self._footer.row_groups:
             if before + group.rows > begun:
                 for first, batch in self._batches_of(group, max(0, begun - before)):
-                    yield records.batch(batch, before + first)
+                    with self._told():
+                        made = records.batch(batch, before + first)
+                    yield made
             before += group.rows
 
     def _batches_of(self, group: RowGroup, done: int) -> Iterator[tuple[int, RecordBatch]]:
         """The rows of a row group behind the first `done`, with the number of the first of them in the group."""
-        file = self._as_file(group)
+        with self._told():
+            file = self._as_file(self._footer, group)
         rows = min(self._rows_that_fit(file), _rows_of_bytes(group.rows, group.size))
         batches = self._decoded(file, rows, done)
         while (batch := next(batches, None)) is not None:
@@ -126,13 +124,18 @@ class ParquetReader:
             if dropped < batch.num_rows:
                 yield batch.slice(dropped) if dropped else batch
 
-    def _schema(self) -> Schema:
+    def _opened(self, footer: Footer) -> tuple[Footer, list[_Column]]:
+        """The footer with which row groups are read, and the columns that it names."""
+        int96 = footer.int96
         with self._told():
-            return read_parquet(cast(BinaryIO, self._as_file(None))).schema
+            footer = footer.with_int96_as_bytes()
+            schema = read_parquet(cast(BinaryIO, self._as_file(footer, None))).schema
+        types: list[FileType] = [INT96 if number in int96 else type_ for number, type_ in enumerate(schema.types)]
+        return footer, list(zip(column_names(schema.names), schema.names, types, strict=True))
 
-    def _as_file(self, group: RowGroup | None) -> "_GroupFile":
-        spans = self._footer.chunks(group) if group else []
-        return _GroupFile(self._content, spans, self._footer_at, self._footer.only(group))
+    def _as_file(self, footer: Footer, group: RowGroup | None) -> "_GroupFile":
+        spans = footer.chunks(group) if group else []
+        return _GroupFile(self._content, spans, self._footer_at, footer.only(group))
 
     def _read_footer(self) -> tuple[int, Footer]:
         """Where the footer begins, and what it says."""
@@ -154,18 +157,16 @@ class ParquetReader:
             )
         behind = length + TAIL_BYTES
         data = end[-behind:-TAIL_BYTES] if behind <= len(end) else self._content.read(at, length)
-        try:
+        with self._told():
             return at, Footer(data)
-        except FooterProblem as problem:
-            raise FileProblem(f"{self.name} cannot be read as Parquet: {problem}") from problem
 
     @contextmanager
     def _told(self, file: "_GroupFile | None" = None) -> Iterator[None]:
-        """Raises what went wrong in Arrow's library as a FileProblem, or as what its reading of the file raised."""
+        """Raises what went wrong in a footer or in Arrow's library as a FileProblem, or as what reading raised."""
         try:
             with arrow_problems():
                 yield
-        except ArrowProblem as problem:
+        except (ArrowProblem, FooterProblem) as problem:
             if file and file.failure:
                 raise file.failure from None
             raise FileProblem(f"{self.name} cannot be read as Parquet: {problem}") from problem
@@ -186,14 +187,16 @@ class _Records:
 
     def __init__(self, fields: list[_Column], target: Target, of_file: Record) -> None:
         self._fields, self._of_file = fields, of_file
-        titles = Counter(title for _, title, _ in fields)
+        titles = [title for _, title, _ in fields]
+        is_distinct = all(titles) and len(set(titles)) == len(titles)
+        self._titles = titles if is_distinct else [name for name, _, _ in fields]
         self._declared: list[tuple[int, str, Values]] = []
         self._undeclared: list[tuple[int, str, Values]] = []
-        for place, (name, title, type_) in enumerate(fields):
+        for place, (name, _, type_) in enumerate(fields):
             if name in target.columns:
                 self._declared.append((place, name, values_of(type_, target.columns[name])))
             else:
-                self._undeclared.append((place, title if titles[title] == 1 else name, exact_json_values(type_)))
+                self._undeclared.append((place, self._titles[place], exact_json_values(type_)))
 
     def batch(self, batch: RecordBatch, before: int) -> Batch:
         """The rows of a batch as records, `before` rows of the file being before them."""
@@ -217,7 +220,11 @@ class _Records:
         found = {}
         for place, name, values in columns:
             wrong: Refusals = {}
-            found[name] = values(batch.column(place), wrong)
+            try:
+                with arrow_problems():
+                    found[name] = values(batch.column(place), wrong)
+            except ArrowProblem as problem:
+                raise ArrowProblem(f"column {name}: {problem}") from problem
             for row, reason in wrong.items():
                 refused.setdefault(row, f"column {name}: {reason}")
         return found
@@ -225,7 +232,8 @@ class _Records:
     def _raw(self, row: RecordBatch) -> str:
         """One row as JSON text, cut where it is long."""
         values = {
-            title: json_values(type_)(row.column(place), {})[0] for place, (_, title, type_) in enumerate(self._fields)
+            self._titles[place]: json_values(type_)(row.column(place), {})[0]
+            for place, (_, _, type_) in enumerate(self._fields)
         }
         return dump_json(values)[:_RAW_CHARACTERS]
 

@@ -161,6 +161,12 @@ class TestHeaders:
     def test_one_that_cannot_be_read_is_a_problem_of_the_file(self, data: bytes, told: str) -> None:
         assert f"a.csv cannot be read, {told}" in CSV.read(data).problem
 
+    @pytest.mark.parametrize("header", [True, False])
+    def test_more_than_ten_thousand_columns_are_a_problem_of_the_file(self, header: bool) -> None:
+        assert len(CSV.read("," * 9_999 + "\n", header=header).columns) == 10_000
+        told = "a.csv has 10,001 columns in line 1, and at most 10,000 can be read: correct the file, or the setting"
+        assert told in CSV.read("," * 10_000 + "\n", header=header).problem
+
 
 class TestDelimiters:
     @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
@@ -255,6 +261,11 @@ class TestBadRows:
         result = CSV.read(f'n,m\n1,"open\n{rows}8,"y"z\n9,end\n', page_bytes=100_000)
         assert [bad[0] for bad in result.bad] == [2, 3000]
         assert len(result.records) == 2998
+
+    def test_a_long_fault_that_ends_with_an_escape_and_a_blank_line_is_told_line_by_line(self) -> None:
+        result = CSV.read(f"n,m\n{'x' * 10_001}\\\n\n3,4\n", escape="\\", delimiter=",")
+        assert [bad[0] for bad in result.bad] == [2]
+        assert (result.values, result.lines) == ([{"n": "3", "m": "4"}], [4])
 
     def test_a_line_that_is_too_long_is_skipped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         limit_records(monkeypatch, 20_000)

@@ -145,6 +145,14 @@ class TestEveryCellIsText:
         assert [record["a"] for record in records] == ["x"]
         assert (bad[0].line, bad[0].reason[:7]) == (2, "cell A2")
 
+    def test_a_number_beyond_all_numbers_is_a_bad_row(self) -> None:
+        cells = "".join(f'<row r="{n}"><c r="A{n}"><v>{v}</v></c></row>' for n, v in ((1, 7), (2, "1E999"), (3, 8)))
+        records, bad = read(with_sheet(saved(), f"<sheetData>{cells}</sheetData>"))
+        assert [record["7"] for record in records] == ["8"]
+        assert [(row.line, row.reason) for row in bad] == [
+            (2, "cell A2 is a number larger than Excel has them: correct the cell")
+        ]
+
 
 class TestRows:
     def test_empty_cells_are_no_values_and_empty_rows_no_records(self) -> None:
@@ -194,6 +202,34 @@ class TestRows:
         data = with_sheet(saved(), f'<dimension ref="A1"/><sheetData>{cells}</sheetData>')
         assert values(data, header="false") == [[str(n), "0"] for n in range(1, 5)]
 
+    @pytest.mark.parametrize(
+        ("rows", "at"),
+        [
+            ('<row r="3"><c r="A3"><v>3</v></c></row><row r="2"><c r="A2"><v>2</v></c></row>', 2),
+            ('<row r="2"><c r="A2"><v>1</v></c></row><row r="2"><c r="B2"><v>2</v></c></row>', 2),
+            ('<row r="2"><c r="B2"><v>1</v></c><c r="A2"><v>2</v></c></row>', 2),
+            ('<row r="2"><c r="A2"><v>1</v></c><c r="A2"><v>2</v></c></row>', 2),
+            ('<row r="2"><c r="A7"><v>1</v></c></row>', 2),
+            ('<row r="0"><c r="A0"><v>1</v></c></row>', 0),
+        ],
+    )
+    def test_rows_and_cells_out_of_order_or_there_twice_are_a_problem_of_the_file(self, rows: str, at: int) -> None:
+        data = with_sheet(saved(), f'<sheetData><row r="1"><c r="A1" t="str"><v>a</v></c></row>{rows}</sheetData>')
+        told = f"t.xlsx cannot be read from row {at} on: rows or cells are there twice, or not in their order"
+        with pytest.raises(FileProblem, match=f"^{told}: save it again with Excel$"):
+            read(data)
+
+    @pytest.mark.parametrize("place", ['<row r="1048577"><c><v>1</v></c></row>', '<row r="9"><c r="XFE9"/></row>'])
+    def test_a_place_that_no_sheet_has_is_a_problem_of_the_file(self, place: str) -> None:
+        with pytest.raises(FileProblem, match="a sheet of Excel has 1,048,576 rows and 16,384 columns at most"):
+            reader(with_sheet(saved(), f"<sheetData>{place}</sheetData>"))
+
+    def test_rows_and_cells_without_a_number_follow_one_another(self) -> None:
+        rows = '<row><c t="str"><v>a</v></c><c t="str"><v>b</v></c></row><row/><row><c r="B3"><v>1</v></c></row>'
+        records, bad = read(with_sheet(saved(), f"<sheetData>{rows}</sheetData>"))
+        assert [(record["a"], record["b"], record["_line"]) for record in records] == [(None, "1", 3)]
+        assert bad == []
+
     def test_an_empty_sheet_has_nothing(self) -> None:
         assert (dict(reader(saved()).columns), read(saved())) == ({}, ([], []))
 
@@ -204,6 +240,10 @@ class TestDeclaredTypes:
         records, bad = read(data, {"n": "LONG", "d": "NAIVE_DATE"})
         assert (records[0]["n"], records[0]["d"], records[0]["_undeclared"]) == (1, date(2026, 1, 31), {"New One": "x"})
         assert (bad[0].line, bad[0].reason[:10]) == (3, "column n: ")
+
+    def test_titles_that_are_there_twice_lose_nothing(self) -> None:
+        records, _ = read(saved(["a", "x", "x", "x_2", None], [1, 2, 3, 4], [1, 2, 3, 4]), {"a": "STRING"})
+        assert [record["_undeclared"] for record in records] == [{"x": "2", "x_2": "3", "x_2_2": "4"}] * 2
 
 
 class TestResuming:
@@ -252,6 +292,18 @@ class TestAFileThatIsNoneIsNamed:
         ]:
             with pytest.raises(FileProblem, match=f"^t.xlsx .*{said}"):
                 read(data)
+
+    @pytest.mark.parametrize(("at", "value"), [(8, 0x1), (8, 0x20), (10, 99)])
+    def test_parts_that_are_encrypted_or_of_an_unknown_compression(self, at: int, value: int) -> None:
+        data = bytearray(saved(["a"], [1]))
+        entry = data.index(b"PK\x01\x02")
+        while entry >= 0:
+            data[entry + at] = value
+            entry = data.find(b"PK\x01\x02", entry + 1)
+        with pytest.raises(
+            FileProblem, match="^t.xlsx cannot be read .*: a part of it is encrypted, or written as Excel does not"
+        ):
+            reader(bytes(data))
 
     def test_an_archive_of_something_else(self) -> None:
         file = io.BytesIO()

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -118,6 +119,10 @@ class TestKeys:
     def test_keys_that_are_data_do_not_fill_the_memory(self) -> None:
         text = "".join(f'{{"k{number}":1}}\n' for number in range(30_000))
         assert len(LINES.read(text, columns=[]).records) == 30_000
+
+    def test_beyond_ten_thousand_have_no_column_and_lose_nothing(self) -> None:
+        values = LINES.read("".join(f'{{"k{number}":1}}\n' for number in range(10_002))).values
+        assert values[9_999:] == [{"k9999": "1"}, {"_undeclared": {"k10000": 1}}, {"_undeclared": {"k10001": 1}}]
 
 
 class TestBadRows:
@@ -244,3 +249,21 @@ class TestPlaces:
         how = {"name": f"a{format_.suffix}{suffix}", "page_bytes": 400, **layout[1]}
         assert format_.read(data, **how).values == objects
         assert check_resuming(format_, data, **how) > 10
+
+
+class TestMemory:
+    def test_a_line_of_many_small_values_is_a_bad_row_before_it_takes_memory(self) -> None:
+        first = '{"a":"' + "x" * 1_048_576 + '"}'
+        heavy = '{"a":[' + "0," * 1_500_000 + "0]}"
+        tracemalloc.start()
+        result = LINES.read(f'{first}\n{heavy}\n{{"a":2}}\n', columns=["a"])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert result.lines == [1, 3]
+        assert [(line, reason.split(":")[0]) for line, _, reason in result.bad] == [
+            (2, "is many small values that take too much memory together")
+        ]
+        assert peak < 15 * len(heavy)
+
+    def test_a_line_of_long_text_is_a_record(self) -> None:
+        assert LINES.read(f'{{"a":"{"x, " * 500_000}"}}\n', columns=["a"]).values == [{"a": "x, " * 500_000}]

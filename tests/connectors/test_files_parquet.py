@@ -54,6 +54,10 @@ WITH_FOOTER = written({"a": list(range(50)), "b": [[str(n)] for n in range(50)]}
 FOOTER = WITH_FOOTER[-8 - int.from_bytes(WITH_FOOTER[-8:-4], "little") : -8]
 
 
+INT96_FILE = written({"t": [datetime(2026, 1, 1)]}, use_deprecated_int96_timestamps=True, store_schema=False)
+INT96_FOOTER = INT96_FILE[-8 - int.from_bytes(INT96_FILE[-8:-4], "little") : -8]
+
+
 def reader(data: bytes) -> Any:
     content = Counted(data)
     return ParquetReader(content, content.file, SETTINGS)
@@ -178,6 +182,12 @@ class TestEveryTypeArrivesExactly:
         (record, _), bad = read(written(pa.table({"a": pa.array([value, None], type_)})), {})
         assert (record["_undeclared"], bad) == ({"a": arrived}, [])
 
+    def test_text_that_is_marked_as_json_is_text(self) -> None:
+        values = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1.10}', None, "a\0b"]))
+        assert column(values)[:2] == ("STRING", ['{"a": 1.10}', None])
+        assert column(values.slice(0, 2), target="JSON")[1] == [{"a": 1.1}, None]
+        assert read(written({"a": values.slice(0, 1)}), {})[0][0]["_undeclared"] == {"a": '{"a": 1.10}'}
+
 
 class TestWhatATypeCannotHoldIsABadRowAndTextOnDemand:
     @pytest.mark.parametrize(
@@ -255,10 +265,40 @@ class TestTimesOfTwelveBytes:
         assert [record["t"] for record in read(data, {"t": "STRING"})[0]] == [f"{EPOCH}.000001001", f"{EPOCH}.000001"]
         assert read(data, {})[0][0]["_undeclared"] == {"n": 1, "t": f"{EPOCH}.000001001"}
 
-    def test_inside_lists_they_are_what_arrow_makes_of_them(self) -> None:
-        table = pa.table({"l": pa.array([[0]], pa.list_(pa.timestamp("ns"))), "t": pa.array([0], pa.timestamp("ns"))})
-        records, _ = read(written(table, use_deprecated_int96_timestamps=True, store_schema=False))
-        assert (records[0]["l"], records[0]["t"]) == ([EPOCH], datetime(1970, 1, 1))
+    @pytest.mark.parametrize(
+        ("type_", "value"),
+        [
+            (pa.list_(pa.timestamp("us")), [datetime(9999, 12, 31)]),
+            (pa.struct({"t": pa.timestamp("us")}), {"t": datetime(1000, 1, 1)}),
+            (pa.list_(pa.struct({"t": pa.timestamp("us")})), [{"t": datetime(2026, 1, 1)}]),
+        ],
+        ids=str,
+    )
+    def test_inside_lists_and_structs_are_refused_where_they_would_be_other_times(self, type_: Any, value: Any) -> None:
+        table = pa.table({"n": [1], "c": pa.array([value], type_), "t": pa.array([0], pa.timestamp("us"))})
+        said = "column c has timestamps of 12 bytes .INT96. inside lists or structs, which cannot be read exactly"
+        with pytest.raises(FileProblem, match=said):
+            reader(written(table, use_deprecated_int96_timestamps=True, store_schema=False))
+        (record,), bad = read(written(table, use_deprecated_int96_timestamps=True))
+        assert (bad, record["t"]) == ([], datetime(1970, 1, 1))
+        assert json.dumps(value, default=lambda moment: moment.isoformat()) == json.dumps(record["c"])
+
+    def test_arrive_exactly_where_the_types_that_were_noted_cannot_be_read(self) -> None:
+        data = written(
+            {"t": pa.array([datetime(9999, 12, 31)], pa.timestamp("us"))}, use_deprecated_int96_timestamps=True
+        )
+        start = data.rindex(b"ARROW:schema") + 20
+        (record,), bad = read(data[:start] + b"!" * 40 + data[start + 40 :])
+        assert (record["t"], bad) == (datetime(9999, 12, 31), [])
+
+    @settings(deadline=None)
+    @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3))
+    def test_a_footer_with_whatever_bytes_damaged_is_read_or_refused(self, damages: list[tuple[int, int]]) -> None:
+        footer = bytearray(INT96_FOOTER)
+        for place, byte in damages:
+            footer[place % len(footer)] = byte
+        with suppress(parquet_format.FooterProblem):
+            parquet_format.Footer(bytes(footer)).with_int96_as_bytes()
 
 
 class TestDeclaredTypes:
@@ -313,6 +353,16 @@ class TestColumns:
     def test_a_column_that_is_not_declared_is_kept_under_its_own_name(self) -> None:
         (record,), _ = read(written({"a": [1], "New One": ["x"], "Other": [None]}), {"a": "LONG"})
         assert (record["a"], record["_undeclared"]) == (1, {"New One": "x", "Other": None})
+
+    @pytest.mark.parametrize("names", [["x", "x", "x_2"], ["x", "x_2", "x"], ["", "column_1", "x"]])
+    def test_none_that_is_not_declared_vanishes_where_titles_are_there_twice(self, names: list[str]) -> None:
+        data = written(pa.table([["one"], ["two"], ["three"]], names=names))
+        (record,), _ = read(data, {})
+        assert sorted(record["_undeclared"].values()) == ["one", "three", "two"]
+
+    def test_none_vanishes_from_a_bad_row(self) -> None:
+        data = written(pa.table([[1], [2], [float("nan")]], names=["x", "x", "x_2"]))
+        assert list(json.loads(read(data)[1][0].raw).values()) == [1, 2, "NaN"]
 
     def test_a_declared_column_that_the_file_lacks_is_not_in_its_records(self) -> None:
         (record,), _ = read(written({"a": [1]}), {"a": "LONG", "b": "LONG"})
@@ -422,6 +472,57 @@ class TestAFileThatIsNoneIsNamed:
         for target in (None, {"a": "STRING"}, {}):
             with pytest.raises(FileProblem, match=said):
                 read(data, target)
+
+    @pytest.mark.parametrize(
+        "table",
+        [
+            pa.table({"a\0b": [1]}),
+            pa.table({"s": pa.array([{"a\0b": 1}])}),
+            pa.table({"s": pa.array([[{"x": {"a\0b": 1}}]])}),
+        ],
+        ids=["column", "struct", "list"],
+    )
+    def test_a_nul_in_a_name_does_not_end_the_process(self, table: pa.Table) -> None:
+        with pytest.raises(FileProblem, match="^t.parquet .*: column '.*' has a NUL character in a name: rename it"):
+            reader(written(table))
+
+    @pytest.mark.parametrize("is_list", [False, True])
+    def test_two_fields_of_one_name(self, is_list: bool) -> None:
+        twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+        values = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), twice) if is_list else twice
+        with pytest.raises(FileProblem, match="^t.parquet .*: column s has two fields named a: rename one"):
+            reader(written(pa.table([pa.array([1]), values], names=["id", "s"])))
+
+    def test_structs_in_structs_without_end_do_not_end_the_process(self) -> None:
+        # Each is a struct of the schema's elements: it is there once, is called a, and has one child.
+        deep = b"\x35\x02\x18\x01a\x15\x02\x00" * 5_000
+        footer = b"\x29\xfc\x89\x27" + deep + b"\x29\x0c\x00"
+        with pytest.raises(FileProblem, match="^t.parquet .*: column a has lists or structs nested too deeply$"):
+            reader(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+    def test_a_column_before_the_beginning_of_the_file_does_not_end_the_process(self) -> None:
+        data = written({"a": [1]}, use_dictionary=False)
+        pages = b"\x26\x08"  # field 9 of a column, as the second behind field 7: from byte 4 of the file on
+        assert data.count(pages) == 1
+        with pytest.raises(FileProblem, match="^t.parquet .*: its footer is cut or damaged$"):
+            read(data.replace(pages, b"\x26\x07"))
+
+    def test_lists_in_lists_arrive(self) -> None:
+        value: Any = 1
+        type_ = pa.int64()
+        for _ in range(60):
+            value, type_ = [value], pa.list_(type_)
+        assert read(written({"a": pa.array([value], type_)}))[0][0]["a"] == value
+
+    def test_one_name_in_two_structs_is_none(self) -> None:
+        (record,), _ = read(written({"s": [{"a": {"a": 1}, "b": {"a": 2}}], "a": [3]}))
+        assert (record["s"], record["a"]) == ({"a": {"a": 1}, "b": {"a": 2}}, 3)
+
+    @pytest.mark.parametrize("target", [None, {}, {"s": "STRING"}])
+    def test_a_time_zone_that_is_unknown_inside_a_struct(self, target: Any) -> None:
+        data = written({"s": pa.array([{"t": 0}], pa.struct({"t": pa.timestamp("us", "Mars/Base")}))})
+        with pytest.raises(FileProblem, match="^t.parquet .*: column s: .*Mars/Base"):
+            read(data, target)
 
     def test_damaged_pages_give_the_rows_before_them(self) -> None:
         good = written({"a": list(range(100_000))}, row_group_size=50_000, use_dictionary=False, compression="snappy")
