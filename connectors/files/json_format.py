@@ -29,7 +29,7 @@ _MOST_KEYS = 10_000  # that are remembered with their columns
 _LONG_LINE = 1_048_576  # characters; one that is not longer takes little memory, whatever is in it
 _BLANKS = " \t\r"
 _NO_OBJECT = "is no JSON object"
-_TOO_HEAVY = "is many small values that take too much memory together: make several records of it"
+_TOO_HEAVY = "is many small values that take too much memory together: split it into several records"
 
 
 class JsonReader:

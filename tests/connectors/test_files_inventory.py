@@ -3,6 +3,7 @@
 import random
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ File = catalogue.File
 Inventory = inventory.Inventory
 
 
-def files(numbers: range) -> Iterator[object]:
+def files(numbers: range) -> Iterator[Any]:
     return (File(f"folder/{number:07}.csv", 100, 1_700_000_000_000_000_000 + number // 3, 0, "") for number in numbers)
 
 

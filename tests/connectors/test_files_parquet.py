@@ -503,7 +503,7 @@ class TestAFileThatIsNoneIsNamed:
     def test_a_column_before_the_beginning_of_the_file_does_not_end_the_process(self) -> None:
         data = written({"a": [1]}, use_dictionary=False)
         pages = b"\x26\x08"  # field 9 of a column, as the second behind field 7: from byte 4 of the file on
-        place = data.rindex(pages)
+        place = data.index(pages)
         with pytest.raises(FileProblem, match="^t.parquet .*: its footer is cut or damaged$"):
             read(data[:place] + b"\x26\x07" + data[place + 2 :])
 
