@@ -135,6 +135,9 @@ class ParquetReader:
 
     def _as_file(self, footer: Footer, group: RowGroup | None) -> "_GroupFile":
         spans = footer.chunks(group) if group else []
+        # Arrow's library ends the process over some pages that are not where the footer says.
+        if any(end > self._footer_at for _, end in spans):
+            raise FooterProblem("its columns are longer than the file: was it cut or changed on its way?")
         return _GroupFile(self._content, spans, self._footer_at, footer.only(group))
 
     def _read_footer(self) -> tuple[int, Footer]:

@@ -507,6 +507,11 @@ class TestAFileThatIsNoneIsNamed:
         with pytest.raises(FileProblem, match="^t.parquet .*: its footer is cut or damaged$"):
             read(data[:place] + b"\x26\x07" + data[place + 2 :])
 
+    def test_bytes_that_are_missing_before_the_footer(self) -> None:
+        data = written({"a": list(range(1_000))}, use_dictionary=False, compression="none")
+        with pytest.raises(FileProblem, match="^t.parquet .*: its columns are longer than the file"):
+            read(data[:2_000] + data[2_001:])
+
     def test_lists_in_lists_arrive(self) -> None:
         value: Any = 1
         type_ = pa.int64()
