@@ -147,6 +147,7 @@ def sync(
     """
     destination = Destination() if destination is None else destination
     sink = Sink(destination, stop_at)
+    Logging.LOG_LEVEL = Logging.Level.WARNING  # schema() may log as well
     declare(connector.schema(dict(configuration)), destination)
     with_sink(
         sink,
