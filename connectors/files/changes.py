@@ -216,6 +216,7 @@ class Progress:
                 before = file.place
         self._upto = before
         self._forget_places()
+        self._marks = {name: {**mark, "known": None} for name, mark in self._marks.items()}
         return Plan(lambda: catalogue.after(before), catalogue.count_after(before))
 
     def _fixed_types(self, target: Target) -> dict[str, str]:
