@@ -185,7 +185,7 @@ class TestProgress:
             CREATE TABLE new (id int PRIMARY KEY); INSERT INTO new VALUES (1);
         """)
         database.sync(page_bytes="100000")
-        speed = r"[\d,]+ rows/s, [\d,]+\.\d MB/s, \d+ MB of memory"
+        speed = r"[\d,]+ rows/s, [\d,]+\.\d MB/s, [\d,]+ MB of memory"
         assert re.fullmatch(rf"public\.a: \d+ rows of about 1,500, {speed}, about \d+ s to go", lines[0])
         told = {line.partition(":")[0]: line for line in lines}
         assert re.fullmatch(rf"public\.b: 20 rows of about 20, {speed}, about 0 s to go", told["public.b"])
