@@ -1,4 +1,4 @@
-"""The files of one table, in the order in which they are read: on disk, so that a million of them take no memory."""
+"""The files of one table, in the order in which they are read: on disk, so that their number takes no memory."""
 
 import json
 import sqlite3

@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,4 +101,3 @@ def test_every_bad_row_says_what_is_written_there_and_what_is_wrong(delivered: S
     rows = delivered.destination.table("_bad_rows")
     assert all(row["reason"] and len(row["raw"]) <= 10_000 for row in rows)
     assert all(row["raw"] for row in rows if row["_line"] != "0")
-    json.dumps(rows)
