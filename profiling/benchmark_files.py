@@ -1,6 +1,6 @@
 """The benchmark of connectors/files: TPC-H lineitem in four formats, from disk and from an S3 server of its own.
 
-    make bench CONNECTOR=files            6 M rows of each, and 5 GB of CSV, in about 25 minutes (estimated) and 10 GB of disk
+    make bench CONNECTOR=files            6 M rows of each, and 5 GB of CSV: about 25 minutes (estimated), 10 GB of disk
     make bench CONNECTOR=files QUICK=1    a tenth of each, without the 5 GB, in three minutes
 
 The marks are the floor (see benchmark.py), for CSV the standard library's `csv` alone, and the documented patterns: a
