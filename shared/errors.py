@@ -35,6 +35,10 @@ class RecordError(ConnectorError):
     """A record that cannot be delivered exactly; the message names its table and key."""
 
 
+class MemoryLimitReached(ConnectorError):
+    """Hardly any memory is left: the sync ends before the system ends it without a word."""
+
+
 class TryLater(ConnectorError):
     """The source asks for more time than this sync may wait. Not a failure: the next sync goes on from here."""
 

@@ -27,6 +27,7 @@ from fivetran_connector_sdk import Operations as op
 
 from shared import memory_profiling
 from shared.errors import RecordError
+from shared.memory_limit import MemoryLimit
 
 # How long one of the two threads of a sync runs before the other may; Python's own 0.005 is a tenth of a slow answer.
 _TURN_SECONDS = 0.0005
@@ -126,7 +127,11 @@ def prefetch(pages: Generator[Page, None, None], ahead: int = 1) -> Iterator[Ite
 
 
 def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator[Page]:
-    """Passes the pages on, logs how far their table is at a steady pace, and a summary at the end."""
+    """Passes the pages on, logs how far their table is at a steady pace, and a summary at the end.
+
+    Raises MemoryLimitReached between two pages when hardly any memory is left.
+    """
+    memory = MemoryLimit()
     rows: Counter[str] = Counter()
     started = time.monotonic()
     table = _Progress("", started)
@@ -145,6 +150,7 @@ def log_progress(pages: Iterable[Page], every_seconds: float = 10.0) -> Iterator
         if done >= due:
             log.info(table.sentence())
             due = done + every_seconds
+        memory.check(page.table, number, page.size)
     seconds = time.monotonic() - started
     rate = f", {rows.total() / seconds:,.0f} rows/s" if rows else ""
     changed = ", ".join(f"{stream} {count:,}" for stream, count in rows.items() if count)
@@ -168,11 +174,12 @@ class _Progress:
         seconds = max(time.monotonic() - self._started, 1e-6)
         rate = self._rows / seconds
         known = self._expected >= self._rows > 0  # statistics may be old
+        resident = memory_profiling.resident_bytes()
         parts = [
             f"{self.stream}: {self._rows:,} rows" + (f" of about {self._expected:,}" if known else ""),
             f"{rate:,.0f} rows/s",
             f"{self._bytes / seconds / 1e6:,.1f} MB/s" if self._bytes else "",
-            f"{memory_profiling.resident_bytes() / 2**20:,.0f} MB of memory",
+            f"{resident / 2**20:,.0f} MB of memory" if resident else "",
             f"about {_duration((self._expected - self._rows) / rate)} to go" if known else "",
         ]
         return ", ".join(filter(None, parts))
