@@ -1,6 +1,6 @@
 # Every target makes what it needs first: `make demo` works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sources show new format readme profile bench clean
+.PHONY: help setup demo test sources show new format readme profile causes bench bench-check clean
 PYTHON ?= python3
 BIN := .venv/bin
 # The fivetran command sends usage data unless this is set.
@@ -35,8 +35,11 @@ format: .venv/ready ## put code and imports into the form that `make test` asks 
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-profile: .venv/ready ## where a connector's memory goes: make profile CONNECTOR=files
-	@$(BIN)/python -m profiling.profile_connector $(or $(CONNECTOR),files)
+profile: .venv/ready ## where a connector's memory and time go, as a report: make profile CONNECTOR=files (or any folder)
+	@$(BIN)/python -m profiling.profile_connector $(or $(CONNECTOR),files) $(if $(CONFIGURATION),--configuration "$(CONFIGURATION)") $(if $(STATE),--state "$(STATE)")
+
+causes: .venv/ready ## the seven causes of high memory, a bad and a good connector for each, measured side by side
+	@$(BIN)/python -m profiling.causes
 
 bench: .venv/ready ## speed and memory beside what they cannot be better than; less data: make bench QUICK=1, one: CONNECTOR=rest
 	@for name in $(or $(CONNECTOR),postgres rest files); do $(BIN)/python -m profiling.benchmark_$$name $(if $(QUICK),--quick) || exit 1; done

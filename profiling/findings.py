@@ -1,0 +1,261 @@
+"""What a run's report says first, on a page as on a terminal: the verdict, the line that does it, the key figures."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from profiling.growth import Growth, growth_of
+from profiling.observation import Ending, Holding, Observation, Place, Snapshot
+from profiling.units import count_text, growth_text, plural, seconds_text, share_text, size_text
+
+Severity = Literal["good", "watch", "bad", "unknown"]
+Item = TypeVar("Item")
+
+_ENDED_BADLY = ("raised", "exited", "limit", "killed", "hung", "failed")
+_SEVERITY: dict[str, Severity] = {
+    "flat": "good",
+    "collects": "bad",
+    "rows": "bad",
+    "width": "watch",
+    "steps": "watch",
+    "short": "unknown",
+}
+# The share of the resident growth that the snapshots have to explain before one of their lines is called the culprit:
+# what Python does not trace, a library holds. A second run that was cut short has seen only the beginning.
+_EXPLAINED = 0.5
+_EXPLAINED_WHERE_CUT_SHORT = 0.1
+_SECOND_SHARE = 1 / 3  # of what the culprit has made, from which on the line after it is named too
+_LEAST_SHARE = 0.001  # of all that Python traces; lines below it are left out
+_LEAST_SECONDS = 0.5  # a shorter run says nothing about speed
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A line and what it does: "made most of what is held at the peak", "412 MB in 1,200,000 objects of ..."."""
+
+    claim: str
+    place: Place
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The headline, a second sentence where one is needed, and the lines that are to blame, the first one most."""
+
+    severity: Severity
+    headline: str
+    second: str
+    findings: tuple[Finding, ...]
+    growth: Growth
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One key figure: "peak memory", "482 MB", "47 % of the limit of 1 GB"."""
+
+    label: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one line held at three moments of the second run, in bytes; count and average are those at the peak."""
+
+    place: Place
+    via: str
+    start: int
+    peak: int
+    end: int
+    count: int
+
+    @property
+    def average(self) -> float:
+        return self.peak / self.count if self.count else 0.0
+
+    @property
+    def grew(self) -> int:
+        return self.peak - self.start
+
+
+def judge(observation: Observation) -> Verdict:
+    """The verdict on a run; one that did not finish is told by its ending first."""
+    growth = _growth(observation)
+    ending = observation.ending
+    badly = ending.kind in _ENDED_BADLY
+    if badly:
+        headline, second = ending.sentence, "" if growth.shape == "short" else growth.sentence
+    else:
+        headline, second = growth.sentence, "" if ending.kind == "finished" else ending.sentence
+    if not observation.samples:
+        second = "nothing was measured, as update() was not called"
+    severity = "bad" if badly else _SEVERITY[growth.shape]
+    return Verdict(severity, _capitalised(headline), _capitalised(second), _findings(observation, growth), growth)
+
+
+def ending_sentence(observation: Observation) -> str:
+    return observation.ending.sentence or "update() returned"
+
+
+def _growth(observation: Observation) -> Growth:
+    if observation.samples:
+        return growth_of(observation)
+    return Growth("short", 0, 0.0, "nothing was measured")
+
+
+def _capitalised(sentence: str) -> str:
+    """The sentence with a capital, unless it begins with a name from code: "update() raised ..."."""
+    first = sentence.split(" ", 1)[0]
+    return sentence[:1].upper() + sentence[1:] if first.isalpha() else sentence
+
+
+def _findings(observation: Observation, growth: Growth) -> tuple[Finding, ...]:
+    ending = observation.ending
+    out_of_memory = ending.kind in ("limit", "killed")
+    holders: list[Finding] = []
+    if growth.total > 0 and (out_of_memory or growth.shape not in ("flat", "short")):
+        holders = _makers(observation, growth) or _grown(observation, growth)
+    last = [finding for finding in _running(ending) if finding.place not in [holder.place for holder in holders]]
+    return tuple(holders + last if out_of_memory else last + holders)
+
+
+def _running(ending: Ending) -> list[Finding]:
+    """The line that ran when the run ended, where it did not finish."""
+    if ending.place is None or ending.kind in ("finished", "stopped"):
+        return []
+    claims = {"raised": "this line raised", "exited": "this line ended the process", "hung": "it hung in this line"}
+    return [Finding(claims.get(ending.kind, "this line was running when it ended"), ending.place)]
+
+
+def _makers(observation: Observation, growth: Growth) -> list[Finding]:
+    """The line that has made most of what is held at the peak, and the next one where it is nearly as much.
+
+    None where what Python traces explains little of the growth.
+    """
+    made = [line for line in lines(observation, limit=None) if line.grew > 0]
+    needed = _EXPLAINED_WHERE_CUT_SHORT if _was_cut_short(observation) else _EXPLAINED
+    if not made or _traced_growth(observation) < needed * growth.total:
+        return []
+    first, *others = sorted(made, key=lambda line: line.grew, reverse=True)
+    so_far = ""
+    if _was_cut_short(observation):
+        so_far = f", as far as {plural(fullest(observation.snapshots).rows, 'row')}"
+    found = [Finding("made most of what is held at the peak", first.place, _amount(first) + so_far)]
+    if others and others[0].grew >= _SECOND_SHARE * first.grew:
+        found.append(Finding("and so did this line", others[0].place, _amount(others[0])))
+    return found
+
+
+def _amount(line: Line) -> str:
+    return f"{size_text(line.peak)} in {plural(line.count, 'object')} of {size_text(line.average)} on average"
+
+
+def _was_cut_short(observation: Observation) -> bool:
+    """Whether only the second run was stopped, as its time was over: it has seen less than the first."""
+    second = observation.allocations_ending
+    return second is not None and second.kind == "stopped" and observation.ending.kind != "stopped"
+
+
+def _grown(observation: Observation, growth: Growth) -> list[Finding]:
+    """The line that ran while memory grew most."""
+    most = max(observation.grown, key=lambda grown: grown.size, default=None)
+    if most is None or most.size <= 0:
+        return []
+    detail = f"{growth_text(most.size)} of {growth_text(growth.total)}"
+    if observation.snapshots and not _was_cut_short(observation):
+        detail += ", most of it in a library's own memory, which Python does not trace"
+    return [Finding("memory grew most while this line ran", most.place, detail)]
+
+
+def _traced_growth(observation: Observation) -> int:
+    if not observation.snapshots:
+        return 0
+    return fullest(observation.snapshots).traced - observation.snapshots[0].traced
+
+
+def fullest(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """The snapshot with most memory: the peak, as far as the second run has seen it."""
+    return max(snapshots, key=lambda snapshot: snapshot.traced)
+
+
+def lines(observation: Observation, limit: int | None = 10) -> list[Line]:
+    """The lines that have made most of what is held at the peak, from the largest on."""
+    if not observation.snapshots:
+        return []
+    first, last = observation.snapshots[0], observation.snapshots[-1]
+    start, peak, end = (_by_place(snapshot) for snapshot in (first, fullest(observation.snapshots), last))
+    least = _LEAST_SHARE * fullest(observation.snapshots).traced
+    found = [
+        Line(
+            place=held[0].place,
+            via=max(held, key=lambda holding: holding.size).via,
+            start=_size(start[key]),
+            peak=_size(held),
+            end=_size(end[key]),
+            count=sum(holding.count for holding in held),
+        )
+        for key, held in list(peak.items())
+        if _size(held) >= least
+    ]
+    return sorted(found, key=lambda line: line.peak, reverse=True)[:limit]
+
+
+def _by_place(snapshot: Snapshot) -> defaultdict[tuple[str, int], list[Holding]]:
+    places: defaultdict[tuple[str, int], list[Holding]] = defaultdict(list)
+    for holding in snapshot.holdings:
+        places[holding.place.file, holding.place.line].append(holding)
+    return places
+
+
+def _size(held: Sequence[Holding]) -> int:
+    return sum(holding.size for holding in held)
+
+
+def key_figures(observation: Observation, growth: Growth) -> list[Figure]:
+    """A handful: rows, time, speed, peak, growth; those that were not measured are left out."""
+    if not observation.samples:
+        return []
+    rows, seconds, peak = observation.total_rows, observation.seconds, observation.peak
+    figures = [
+        Figure("rows sent", f"{rows:,}", _tables(observation)),
+        Figure("time", seconds_text(seconds), processor_share(observation)),
+    ]
+    if rows and seconds >= _LEAST_SECONDS:
+        speed = rows / seconds
+        figures.append(
+            Figure(
+                "rows per second",
+                f"{speed:,.0f}" if speed < 10000 else count_text(speed),
+                f"widest row {size_text(observation.widest)}",
+            )
+        )
+    limit = f"{share_text(peak.resident / observation.limit)} of the limit of {size_text(observation.limit)}"
+    figures.append(Figure("peak memory", size_text(peak.resident), limit if observation.limit else "no limit was set"))
+    above = growth_text(max(0, growth.total))
+    if growth.shape == "rows":
+        figures.append(Figure("growth per 100,000 rows", growth_text(growth.per_100k), f"{above} above the start"))
+    else:
+        figures.append(Figure("above the start", above, f"{size_text(observation.baseline)} before update()"))
+    return figures
+
+
+def processor_share(observation: Observation) -> str:
+    """ "85 % of one processor", of all threads and processes together; "" where there was too little to count."""
+    first, last = observation.samples[0], observation.samples[-1]
+    seconds = last.seconds - first.seconds
+    return f"{share_text((last.cpu - first.cpu) / seconds)} of one processor" if seconds >= _LEAST_SECONDS else ""
+
+
+def _tables(observation: Observation) -> str:
+    names = [name for name, rows in observation.rows.items() if rows]
+    if len(names) == 1:
+        return f"of {names[0]}"
+    return f"in {plural(len(names), 'table')}" if names else "none yet when it ended"
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly chosen, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index * (len(items) - 1) // (most - 1)] for index in range(most)]
