@@ -1,35 +1,28 @@
-"""What a connector's sync costs, beside what it cannot cost less than, and how its memory grows with the data.
+"""Measures what a connector's sync costs, beside what it cannot cost less than, and how its memory grows with the data.
 
-A benchmark names its data sets and the ways to deliver them (see benchmark_postgres.py), and this module measures them:
+A benchmark names its data sets and the ways to deliver them (see benchmark_postgres.py), and this module measures them;
+bench.py is the command, bench_report.py makes figures, verdicts and the table of them.
 
-    comparison = compare(data_set, rounds=3)
-    print(comparison.table())
-
-Every run is a process of its own, so that none finds the memory of another, and ends in a sink of ours that counts
-rows. Times are compared as ratios only, each with its neighbour of the same round, since no machine is equally fast all
-day. The order is turned round every time, so that no way to deliver always follows the same other.
+Every run of a sync is a process of its own, so that none finds the memory of another, and ends in a sink of ours that
+counts rows. Times are compared as ratios only, each with its neighbour of the same round, since no machine is equally
+fast all day. The order is turned round every time, so that no way to deliver always follows the same other.
 
 The floor of a sync is `op.upsert` of the very records that it sends, ready-made: whatever reads a source and sends
 those cannot be faster. The floor of plain text is the same with every value as text and every column a STRING.
 """
 
 import gc
-import json
 import multiprocessing
-import platform
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from multiprocessing.connection import Connection
-from pathlib import Path
-from statistics import median
-from typing import Any, Literal, Self
+from typing import Any, Generic, Literal, TypeVar
 from unittest import mock
 
 import psutil
@@ -38,17 +31,13 @@ from fivetran_connector_sdk import Operations as op
 from tests.loading import load_connector
 from tests.recording import CountingSink, Killed, with_sink
 
-RESULTS = Path(__file__).parent / "results"
-
 OURS, FLOOR, TEXT_FLOOR, DOCUMENTED = "ours", "floor, our types", "floor, plain text", "documented pattern"
 
 # What a sync promises. The aims are what it should rather be.
 MOST_OVER_FLOOR, AIM_OVER_FLOOR = 1.2, 1.1
-LEAST_SPEED_UP, AIM_SPEED_UP = 1.0, 1.25
-# Of memory that is flat: what the allocator alone makes of the same sync from one run to the next.
-FLAT_MB = 2.0
 
 _READY_MADE_BYTES = 100_000_000
+_FLOOR_SECONDS = 0.25
 _MEMORY_SAMPLES_PER_SECOND = 50
 _MB = 2**20
 
@@ -76,31 +65,36 @@ class Variant:
     """One way to deliver the rows of a source.
 
     prepare     makes its work, in the process that is measured: a function of a module, or a partial of one
-    kind        a sync is judged; a floor does not read the source, so that its memory says nothing; reading delivers
-                none of the rows
-    floor       the variant whose time its own is compared with
+    kind        a sync is judged; a floor's memory says nothing, so that one process serves for all rounds; a pattern is
+                other code for the same; reading delivers none of the rows
+    floors      the variants of which the slowest is what its own time is compared with; none: it is not compared
     small_only  it is measured, and others are compared with it, at the smaller size alone: it saves time
     """
 
     name: str
     prepare: Callable[[Source], Work]
     kind: Literal["sync", "floor", "pattern", "reading"]
-    floor: str = FLOOR
+    floors: tuple[str, ...] = (FLOOR,)
     small_only: bool = False
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """The same rows in two sizes, the larger one ten times the smaller: memory is measured at both, time at the larger.
+    """The same rows in two sizes, the larger one ten times the smaller.
 
+    name             begins with the connector's: "files CSV"
+    described        what it is, in words: "600,572 rows of TPC-H lineitem, 75 MB"
     most_mb          by how much the memory of a sync may grow
     most_over_floor  how many times its floor a sync may take; None: nothing is promised
     aim_over_floor   how many times it should take at most; None: there is no aim
     is_faster        whether a sync is to be faster than the documented pattern
     times            how many times the smaller one the larger one is, in words
+    fills_buffers    whether the smaller one is larger than what a sync holds at a time; if not, the larger one may take
+                     more memory, and the smaller one is measured but once
     """
 
     name: str
+    described: str
     small: Source
     large: Source
     most_mb: float
@@ -109,6 +103,7 @@ class DataSet:
     aim_over_floor: float | None = AIM_OVER_FLOOR
     is_faster: bool = True
     times: str = "ten"
+    fills_buffers: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,6 +129,54 @@ class Watch:
     def figures(self) -> dict[str, float]:
         """What was seen of the run, by the name of a column."""
         return {}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of a data set by variant, one a round. The small source is read by the variants that read one at all."""
+
+    data_set: DataSet
+    small: dict[str, list[Run]]
+    large: dict[str, list[Run]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A promise, what was measured, and whether the one is kept by the other; an aim is not promised.
+
+    subject  who promises: "files CSV, ours", or a scenario that has no variants
+    figures  of a scenario: everything measured
+    """
+
+    subject: str
+    promise: str
+    measured: str
+    met: bool
+    aim: str = ""
+    aim_met: bool = False
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        aim = f"; the aim, {self.aim}, is {_met(self.aim_met)}" if self.aim else ""
+        return f"{_met(self.met).upper():<7} {self.subject} {self.promise}: {self.measured}{aim}"
+
+
+Result = Comparison | Verdict
+Sources = TypeVar("Sources")
+
+
+@dataclass(frozen=True)
+class Benchmark(Generic[Sources]):
+    """What is measured of one connector.
+
+    start     starts what it reads, and ends it on exit
+    software  names and versions of that
+    measure   measures one thing after another, the small data sets or the full ones
+    """
+
+    start: Callable[[], AbstractContextManager[Sources]]
+    software: Callable[[Sources], str]
+    measure: Callable[[Sources, bool], Generator[Result]]
 
 
 # Ways to deliver, for every connector
@@ -207,22 +250,43 @@ def measure(prepare: Callable[[Source], Work], source: Source, watch: Watch | No
 
     Raises RuntimeError when it fails, or delivers another number of rows than the source has.
     """
+    with prepared(prepare, source) as process:
+        return process.run(watch or Watch())
+
+
+class Prepared:
+    """A process that has its work ready."""
+
+    def __init__(self, connection: Connection, process: psutil.Process, source: Source) -> None:
+        self._connection, self._process, self._source = connection, process, source
+
+    def run(self, watch: Watch) -> Run:
+        """Runs the work; see `measure`."""
+        try:
+            run = _watched(self._connection, self._process, watch)
+        except EOFError:
+            raise RuntimeError("a measured run failed; its error is above") from None
+        expected = self._source.rows
+        if expected and run.rows != expected:
+            raise RuntimeError(f"a measured run delivered {run.rows:,} rows of {expected:,}: its time means nothing")
+        return run
+
+
+@contextmanager
+def prepared(prepare: Callable[[Source], Work], source: Source) -> Iterator[Prepared]:
+    """Starts a process that makes the work; ends it on exit."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_run, args=(there, prepare, source), daemon=True)
+    process = context.Process(target=_serve, args=(there, prepare, source), daemon=True)
     process.start()
     there.close()
     try:
-        run = _watched(here, psutil.Process(process.pid), watch or Watch())
-    except EOFError:
-        raise RuntimeError("a measured run failed; its error is above") from None
+        here.poll(None)  # it is ready, or has failed: nothing else is measured while it prepares
+        yield Prepared(here, psutil.Process(process.pid), source)
     finally:
         process.kill()  # what it had to say is said, or nobody listens any more
         process.join()
         here.close()
-    if source.rows and run.rows != source.rows:
-        raise RuntimeError(f"a measured run delivered {run.rows:,} rows of {source.rows:,}: its time means nothing")
-    return run
 
 
 class _RowSink(CountingSink):
@@ -234,20 +298,21 @@ class _RowSink(CountingSink):
         self.rows += 1
 
 
-def _run(parent: Connection, prepare: Callable[[Source], Work], source: Source) -> None:
-    """The measured process: prepares, waits until its memory was looked at, and tells what the work took."""
+def _serve(parent: Connection, prepare: Callable[[Source], Work], source: Source) -> None:
+    """The measured process: prepares, and runs the work whenever its memory was looked at."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both processes, and the parent ends this one
     work = prepare(source)
-    sink = _RowSink(work.tables)
-    gc.collect()
-    parent.send("ready")
-    parent.recv()
-    highest_before = _highest_resident()
-    started = time.perf_counter()
-    with_sink(sink, work.deliver)
-    seconds = time.perf_counter() - started
-    highest = _highest_resident()
-    parent.send((sink.rows, seconds, highest if highest > highest_before else 0))
+    while True:
+        sink = _RowSink(work.tables)
+        gc.collect()
+        parent.send("ready")
+        parent.recv()
+        highest_before = _highest_resident()
+        started = time.perf_counter()
+        with_sink(sink, work.deliver)
+        seconds = time.perf_counter() - started
+        highest = _highest_resident()
+        parent.send((sink.rows, seconds, highest if highest > highest_before else 0))
 
 
 def _watched(child: Connection, process: psutil.Process, watch: Watch) -> Run:
@@ -276,221 +341,59 @@ def _highest_resident() -> int:
 # Rounds of runs
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The median of some values, and the lowest and the highest of them."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Self:
-        found = list(values)
-        return cls(median(found), min(found), max(found))
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
-
-
-def ratio(over: Sequence[Run], under: Sequence[Run]) -> Spread:
-    """How many times the seconds of the one the other took, round by round."""
-    return Spread.of(one.seconds / other.seconds for one, other in zip(over, under, strict=True))
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A variant's runs in one line: those at the larger size, if there are any. Memory and figures are the highest."""
-
-    name: str
-    rows: int
-    rows_per_second: Spread
-    over_floor: Spread | None
-    speed_up: Spread | None
-    small_growth_mb: float | None
-    large_growth_mb: float | None
-    figures: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a sync promises, what was measured, and whether the one keeps to the other; an aim is not promised."""
-
-    variant: str
-    promise: str
-    measured: str
-    met: bool
-    aim: str = ""
-    aim_met: bool = False
-
-    def __str__(self) -> str:
-        aim = f"; the aim, {self.aim}, is {_met(self.aim_met)}" if self.aim else ""
-        return f"{_met(self.met).upper():<7} {self.variant} {self.promise}: {self.measured}{aim}"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The runs of a data set by variant, one a round. The small source is read by the variants that read one at all."""
-
-    data_set: DataSet
-    small: dict[str, list[Run]]
-    large: dict[str, list[Run]]
-
-    def summaries(self) -> list[Summary]:
-        return [self._summary(variant) for variant in self.data_set.variants]
-
-    def _summary(self, variant: Variant) -> Summary:
-        small, large = self.small.get(variant.name, []), self.large.get(variant.name, [])
-        runs, rows = (large, self.data_set.large.rows) if large else (small, self.data_set.small.rows)
-        return Summary(
-            variant.name,
-            rows,
-            Spread.of(rows / run.seconds for run in runs),
-            self._ratio(variant.name, variant.floor),
-            self._ratio(DOCUMENTED, variant.name),
-            _most_grown(small) if small else None,
-            _most_grown(large) if large else None,
-            {name: max(run.figures[name] for run in runs) for name in runs[0].figures},
-        )
-
-    def _ratio(self, over: str, under: str) -> Spread | None:
-        """At the larger size if both were measured there, else at the smaller one; None for what was not measured."""
-        for runs in (self.large, self.small):
-            if over != under and over in runs and under in runs:
-                return ratio(runs[over], runs[under])
-        return None
-
-    def verdicts(self) -> list[Verdict]:
-        """What every sync of the data set keeps of what it promises."""
-        judged = {variant.name for variant in self.data_set.variants if variant.kind == "sync"}
-        summaries = [summary for summary in self.summaries() if summary.name in judged]
-        return [verdict for summary in summaries for verdict in _judged(summary, self.data_set)]
-
-    def table(self) -> str:
-        """All variants, a line each, and the verdicts below."""
-        summaries, small = self.summaries(), self.data_set.small.rows
-        figures = list(dict.fromkeys(name for summary in summaries for name in summary.figures))
-        headings = ["variant", "rows", "rows/s", "time / floor", "speed / documented"]
-        headings += [f"MB at {small:,}", f"MB at {self.data_set.large.rows:,}", *figures]
-        lines = _aligned([headings, *(_cells(summary, figures) for summary in summaries)])
-        return "\n".join([f"{self.data_set.name}", "", *lines, "", *map(str, self.verdicts())])
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything measured, every single run included."""
-        return {
-            "name": self.data_set.name,
-            "summaries": [asdict(summary) for summary in self.summaries()],
-            "verdicts": [asdict(verdict) for verdict in self.verdicts()],
-            "runs": {
-                size: {name: [asdict(run) for run in runs] for name, runs in by_name.items()}
-                for size, by_name in (("small", self.small), ("large", self.large))
-            },
-        }
-
-
 def compare(data_set: DataSet, rounds: int, watch: Callable[[Source], Watch] = lambda _: Watch()) -> Comparison:
     """Measures every variant once a round, and tells of every run."""
+    say(f"measuring {data_set.name}: {data_set.described}")
     comparison = Comparison(data_set, {}, {})
     at_large = [variant for variant in data_set.variants if not variant.small_only]
     at_small = [variant for variant in data_set.variants if variant.small_only or variant.kind in ("sync", "pattern")]
     steps = [(variant, data_set.large, comparison.large) for variant in at_large]
     steps += [(variant, data_set.small, comparison.small) for variant in at_small]
-    for number in range(rounds):
-        for variant, source, runs in reversed(steps) if number % 2 else steps:
-            expected = replace(source, rows=0) if variant.kind == "reading" else source
-            run = measure(variant.prepare, expected, Watch() if variant.kind == "floor" else watch(source))
-            runs.setdefault(variant.name, []).append(run)
-            say(
-                f"  round {number + 1} of {rounds}, {variant.name}, {run.rows:,} rows: "
-                f"{run.seconds:.2f} s, memory +{run.growth_mb:.0f} MB"
-            )
+    with ExitStack() as kept:
+        floors = {
+            variant.name: kept.enter_context(prepared(variant.prepare, source))
+            for variant, source, _ in steps
+            if variant.kind == "floor"
+        }
+        for number in range(rounds):
+            if number == 1 and not data_set.fills_buffers:
+                steps = [step for step in steps if step[0].small_only or step[1] is not data_set.small]
+            for variant, source, runs in reversed(steps) if number % 2 else steps:
+                run = (
+                    _long_enough(floors[variant.name])
+                    if variant.kind == "floor"
+                    else measure(variant.prepare, _expected(variant, source), watch(source))
+                )
+                runs.setdefault(variant.name, []).append(run)
+                say(
+                    f"  round {number + 1} of {rounds}, {variant.name}, {run.rows:,} rows: "
+                    f"{run.seconds:.2f} s, memory +{run.growth_mb:.0f} MB"
+                )
     return comparison
 
 
-def _most_grown(runs: Sequence[Run]) -> float:
-    return max(run.growth_mb for run in runs)
+def _long_enough(floor: Prepared) -> Run:
+    """The median of as many runs as fill a quarter of a second: a floor may be so short that chance decides over it."""
+    runs = [floor.run(Watch())]
+    while sum(run.seconds for run in runs) < _FLOOR_SECONDS:
+        runs.append(floor.run(Watch()))
+    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
 
 
-def _judged(summary: Summary, data_set: DataSet) -> list[Verdict]:
-    name, verdicts = summary.name, []
-    if summary.over_floor and data_set.most_over_floor:
-        over, most, least = summary.over_floor.median, data_set.most_over_floor, data_set.aim_over_floor
-        promise, measured = f"takes at most {most} times its floor", f"{over:.2f} times"
-        aim = f"{least} times" if least else ""
-        verdicts.append(Verdict(name, promise, measured, over <= most, aim, over <= (least or most)))
-    if summary.speed_up and data_set.is_faster:
-        speed_up = summary.speed_up.median
-        promise, measured = "is faster than the documented pattern", f"{speed_up:.2f} times as fast"
-        met, aim_met = speed_up > LEAST_SPEED_UP, speed_up >= AIM_SPEED_UP
-        verdicts.append(Verdict(name, promise, measured, met, f"{AIM_SPEED_UP} times", aim_met))
-    small, large = summary.small_growth_mb or 0.0, summary.large_growth_mb or 0.0
-    promise, grown = f"grows by at most {data_set.most_mb:.0f} MB", max(small, large)
-    verdicts.append(Verdict(name, promise, f"{grown:.1f} MB", grown <= data_set.most_mb))
-    if summary.large_growth_mb is not None:
-        both = f"{small:.1f} MB, then {large:.1f} MB"
-        promise = f"grows no more for {data_set.times} times the rows"
-        verdicts.append(Verdict(name, promise, both, large <= small + FLAT_MB))
-    return verdicts
+def _expected(variant: Variant, source: Source) -> Source:
+    return replace(source, rows=0) if variant.kind == "reading" else source
 
 
-# What a person sees
+def counted(prepare: Callable[[Source], Work], configuration: dict[str, str]) -> Source:
+    """A source whose rows nobody knows: a run that is not compared with any other counts them."""
+    return Source(configuration, measure(prepare, Source(configuration)).rows)
+
+
+# What a person sees meanwhile
 
 
 def say(line: str) -> None:
     print(line, flush=True)
-
-
-def machine(source: str) -> str:
-    """What the figures were measured on, in one line; `source` is the source's name and version."""
-    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GB of memory"
-    sdk = f"Connector SDK {version('fivetran_connector_sdk')}"
-    return ", ".join(
-        [f"{psutil.cpu_count()} cores of {_processor()}", memory, f"Python {platform.python_version()}", sdk, source]
-    )
-
-
-def save(name: str, machine: str, rounds: int, comparisons: Sequence[Comparison]) -> Path:
-    """Writes everything measured to results/NAME.json."""
-    path = RESULTS / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    measured = [comparison.as_json() for comparison in comparisons]
-    path.write_text(json.dumps({"machine": machine, "rounds": rounds, "data_sets": measured}, indent=2) + "\n")
-    return path
-
-
-def _processor() -> str:
-    """The processor's name as Linux tells it, else what Python knows."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _cells(summary: Summary, figures: Sequence[str]) -> list[str]:
-    optional = (summary.over_floor, summary.speed_up)
-    grown = (summary.small_growth_mb, summary.large_growth_mb)
-    return [
-        summary.name,
-        f"{summary.rows:,}",
-        f"{summary.rows_per_second.median:,.0f}",
-        *("" if spread is None else str(spread) for spread in optional),
-        *("" if megabytes is None else f"{megabytes:.1f}" for megabytes in grown),
-        *(f"{summary.figures[name]:.3f}" if name in summary.figures else "" for name in figures),
-    ]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, numbers to the right, a rule below the headings."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in ruled
-    ]
 
 
 def _met(is_met: bool) -> str:

@@ -1,7 +1,7 @@
 """The benchmark of connectors/files: TPC-H lineitem in four formats, from disk and from an S3 server of its own.
 
     make bench CONNECTOR=files            6 M rows of each, and 5 GB of CSV: about 25 minutes (estimated), 10 GB of disk
-    make bench CONNECTOR=files QUICK=1    a tenth of each, without the 5 GB, in three minutes
+    make bench CONNECTOR=files QUICK=1    30 k rows of each, without small files and the 5 GB
 
 The marks are the floor (see benchmark.py), for CSV the standard library's `csv` alone, and the documented patterns: a
 file in batches, for which Polars stands, and `readlines()` for JSON Lines. What is read has just been written: the
@@ -9,7 +9,6 @@ disk's own speed counts for nothing. The S3 server is moto, a process beside: it
 out of the whole object, so that Parquet waits for it more than it would for another.
 """
 
-import argparse
 import csv
 import gzip
 import json
@@ -19,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -36,6 +35,7 @@ from profiling.benchmark import (
     DOCUMENTED,
     FLOOR,
     OURS,
+    Benchmark,
     Comparison,
     DataSet,
     Source,
@@ -43,15 +43,12 @@ from profiling.benchmark import (
     Work,
     compare,
     floor,
-    machine,
-    save,
     say,
     sync,
 )
 from profiling.latency_proxy import LatencyProxy
 from profiling.served import served
 from tests.sources import s3_server, tpch
-from tests.sources.interruption import Interruption
 from tests.sources.s3_server import S3Server
 
 NAME = "files"
@@ -61,8 +58,8 @@ MOST_OVER_FLOOR = 1.25  # for CSV
 MOST_OVER_ONE = 1.3  # for many small files, beside a large one
 LATENCY_SECONDS = 0.02
 BATCH_ROWS = 10_000  # of the documented patterns
-# The connector leaves files alone that were written just now, and waits for them.
-SETTLING_SECONDS = 2.0
+# The connector waits for files that were written just now; these are dated back instead.
+SETTLED_SECONDS = 60
 
 OURS_S3, CSV_ALONE = "ours, from S3", "csv module alone"
 SMALL_FILES, ONE_FILE = "many small files", "floor, one large file"
@@ -75,19 +72,30 @@ class Size:
     """How much is measured.
 
     scale    TPC-H scale of the larger files; 1 is 6 M rows and 766 MB of CSV
-    rounds   of CSV, the one format that promises a time; the others are measured once
-    files    into how many small ones the large CSV file is cut
+    rounds   of each format
+    is_full  whether the time of what nothing is promised beside is measured at the smaller size: its rate is the same
+             there; else it is measured at the larger one, and not from S3 where another format shows what that costs
+    files    into how many small ones the large CSV file is cut; 0: none
     longest  TPC-H scale of the CSV file that shows whether memory is flat, beside one of a fiftieth; 0: none does
     """
 
     scale: float
     rounds: int
+    is_full: bool
     files: int
     longest: float
 
 
-FULL = Size(1, 1, 10_000, 6.53)
-QUICK = Size(0.1, 3, 500, 0)
+FULL = Size(1, 1, True, 10_000, 6.53)
+QUICK = Size(0.005, 3, False, 0, 0)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the files are: a folder, and a server."""
+
+    folder: Path
+    server: S3Server
 
 
 @dataclass(frozen=True)
@@ -120,50 +128,33 @@ class Format:
     only_small: bool = False
 
 
-def main() -> int:
-    """Runs the benchmark; returns the exit code. A target that is missed is no failure: the figures are the result."""
-    parser = argparse.ArgumentParser(description="Measures connectors/files against its floor and the usual code.")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, and no file of 5 GB")
-    size = QUICK if parser.parse_args().quick else FULL
-    with Interruption() as interruption:
-        try:
-            _run(size, interruption)
-        except RuntimeError as failure:
-            print(f"bench: {failure}", file=sys.stderr)
-            return 1
-        return 0
-    with suppress(OSError):  # after SIGHUP there is no terminal any more
-        print("\nbench: interrupted; everything it started is stopped and removed", file=sys.stderr)
-    return 130
+@contextmanager
+def start() -> Iterator[Places]:
+    """An empty folder and an S3 server; removes and ends them on exit."""
+    with tempfile.TemporaryDirectory(prefix="bench-files-") as folder, s3_server.start() as server:
+        yield Places(Path(folder), server)
 
 
-def _run(size: Size, interruption: Interruption) -> None:
-    described = machine(f"Polars {pl.__version__}, moto {version('moto')}")
-    say(described)
-    comparisons = []
-    with ExitStack() as running:
-        with interruption.held_back():
-            folder = running.enter_context(tempfile.TemporaryDirectory(prefix="bench-files-"))
-            server = running.enter_context(s3_server.start())
-        try:
-            for comparison in benchmark(Path(folder), server, size):
-                comparisons.append(comparison)
-                say(f"\n{comparison.table()}\n")
-        finally:
-            interruption.hold()
-    say(f"every single run: {os.path.relpath(save(NAME, described, size.rounds, comparisons))}")
+def software(_: Places) -> str:
+    return f"Polars {pl.__version__}, moto {version('moto')}"
 
 
-def benchmark(folder: Path, server: S3Server, size: Size) -> Iterator[Comparison]:
+def benchmark(places: Places, quick: bool) -> Generator[Comparison]:
     """Makes the data sets, one after another, and measures each."""
+    size = QUICK if quick else FULL
+    folder, server = places.folder, places.server
     small, large = lineitem(folder, "small", size.scale / 10), lineitem(folder, "large", size.scale)
     for form in FORMATS:
-        with data_set(server, form, small, large) as measured:
-            yield compare(measured, size.rounds if form is CSV else 1)
-    with small_files(server, large, size.files) as measured:
-        yield compare(measured, 1)
+        with data_set(server, form, small, large, size.is_full) as measured:
+            yield compare(measured, size.rounds)
+    if size.files:
+        with small_files(server, large, size.files) as measured:
+            yield compare(measured, 1)
     if size.longest:
         yield compare(long(folder, size.longest), 1)
+
+
+BENCHMARK = Benchmark(start, software, benchmark)
 
 
 # The data
@@ -177,6 +168,11 @@ def lineitem(folder: Path, name: str, scale: float) -> Lines:
     with path.open("rb") as file:
         rows = sum(block.count(b"\n") for block in iter(partial(file.read, _BLOCK), b"")) - 1  # the header's line
     return Lines(path, scale, rows)
+
+
+def date_back(path: Path) -> None:
+    written = time.time() - SETTLED_SECONDS
+    os.utime(path, (written, written))
 
 
 def write_gzip(lines: Lines, path: Path) -> None:
@@ -197,25 +193,27 @@ def write_parquet(lines: Lines, path: Path) -> None:
 
 
 @contextmanager
-def data_set(server: S3Server, form: Format, small: Lines, large: Lines) -> Iterator[DataSet]:
+def data_set(server: S3Server, form: Format, small: Lines, large: Lines, is_full: bool) -> Iterator[DataSet]:
     """The rows in one format, on disk and on the server; what was made for it is removed on exit."""
     say(f"storing {form.name}")
     paths = [lines.path.with_suffix(form.suffix) for lines in (small, large)]
-    stored = paths[:1] if form.only_small else paths
+    stored = paths[: 1 if is_full else 0] if form.only_small else paths
     for lines, path in zip((small, large), paths, strict=True):
         form.make(lines, path)
+        date_back(path)
     for path in stored:
         server.put(path.name, path)
-    time.sleep(SETTLING_SECONDS)
     yield DataSet(
-        f"{form.name}: {large.rows:,} rows of TPC-H lineitem, {paths[1].stat().st_size / 1e6:,.0f} MB",
+        f"{NAME} {form.name}",
+        f"{large.rows:,} rows of TPC-H lineitem, {paths[1].stat().st_size / 1e6:,.0f} MB",
         small.source(form.suffix),
         large.source(form.suffix),
         MOST_MB,
-        variants(server, form),
+        variants(server, form, is_full),
         most_over_floor=MOST_OVER_FLOOR if form is CSV else None,
         aim_over_floor=None,
         is_faster=False,
+        fills_buffers=is_full,
     )
     if form is not CSV:  # which the others are made of
         for path in paths:
@@ -236,14 +234,15 @@ def small_files(server: S3Server, lines: Lines, count: int) -> Iterator[DataSet]
         configuration = server.configuration_at(proxy.ask(port))
         large_file = {"tables": f"{TABLE} = {lines.path.name}"}
         yield DataSet(
-            f"{count:,} small files beside a large one of the same {lines.rows:,} rows, "
-            f"from S3 with a latency of {LATENCY_SECONDS * 1000:.0f} ms",
+            f"{NAME} {count:,} small ones",
+            f"beside a large one of the same {lines.rows:,} rows, from S3 with a latency of "
+            f"{LATENCY_SECONDS * 1000:.0f} ms",
             Source({**configuration, "tables": f"{TABLE} = parts/*0.csv"}, tenth),
             Source({**configuration, "tables": f"{TABLE} = parts/*.csv"}, lines.rows),
             MOST_MB,
             (
-                Variant(SMALL_FILES, partial(sync, NAME, {}), "sync", ONE_FILE),
-                Variant(ONE_FILE, partial(sync, NAME, large_file), "floor", ONE_FILE),
+                Variant(SMALL_FILES, partial(sync, NAME, {}), "sync", (ONE_FILE,)),
+                Variant(ONE_FILE, partial(sync, NAME, large_file), "floor", ()),
             ),
             most_over_floor=MOST_OVER_ONE,
             aim_over_floor=None,
@@ -269,14 +268,16 @@ def port(proxy: LatencyProxy) -> int:
 def long(folder: Path, scale: float) -> DataSet:
     """A CSV file that is larger than most, beside one of a fiftieth: only their memory is compared."""
     small, large = lineitem(folder, "short", scale / 50), lineitem(folder, "long", scale)
-    time.sleep(SETTLING_SECONDS)
+    for lines in (small, large):
+        date_back(lines.path)
     sizes = [f"{lines.path.stat().st_size / 1e6:,.0f} MB" for lines in (small, large)]
     return DataSet(
-        f"flat memory: {' and '.join(sizes)} of CSV",
+        f"{NAME} flat memory",
+        f"{' and '.join(sizes)} of CSV",
         small.source(),
         large.source(),
         MOST_MB,
-        (Variant(OURS, partial(sync, NAME, {}), "sync", OURS),),
+        (Variant(OURS, partial(sync, NAME, {}), "sync", ()),),
         times="fifty",
     )
 
@@ -284,15 +285,15 @@ def long(folder: Path, scale: float) -> DataSet:
 # The ways to deliver it
 
 
-def variants(server: S3Server, form: Format) -> tuple[Variant, ...]:
-    """The time of what nothing is promised beside is measured at the smaller size: its rate is the same there."""
-    ways = (
+def variants(server: S3Server, form: Format, is_full: bool) -> tuple[Variant, ...]:
+    from_s3 = Variant(OURS_S3, partial(sync, NAME, server.configuration), "sync", small_only=form.only_small)
+    return (
         Variant(OURS, partial(sync, NAME, {}), "sync"),
-        Variant(OURS_S3, partial(sync, NAME, server.configuration), "sync", small_only=form.only_small),
-        Variant(FLOOR, partial(floor, NAME, {}), "floor", small_only=form is not CSV),
-        Variant(DOCUMENTED, partial(documented, form), "pattern", small_only=True),
+        *([from_s3] if is_full or not form.only_small else []),
+        Variant(FLOOR, partial(floor, NAME, {}), "floor", small_only=is_full and form is not CSV),
+        Variant(DOCUMENTED, partial(documented, form), "pattern", small_only=is_full),
+        *([Variant(CSV_ALONE, csv_alone, "reading")] if form is CSV else []),
     )
-    return (*ways, Variant(CSV_ALONE, csv_alone, "reading")) if form is CSV else ways
 
 
 def csv_alone(source: Source) -> Work:
@@ -357,7 +358,3 @@ FORMATS = (
     Format("JSON Lines", ".jsonl", write_json_lines, json_lines_batches, only_small=True),
     Format("Parquet", ".parquet", write_parquet, parquet_batches),
 )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

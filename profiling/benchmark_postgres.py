@@ -1,20 +1,17 @@
 """The benchmark of connectors/postgres, against a PostgreSQL server of its own.
 
-    make bench             1 M narrow rows, 100 k of 10 kB, 2 k of 1 MB, in six minutes and 4 GB of disk
-    make bench QUICK=1     a tenth of each, in one or two minutes
+    make bench CONNECTOR=postgres            1 M narrow rows, 100 k of 10 kB, 2 k of 1 MB: six minutes, 4 GB of disk
+    make bench CONNECTOR=postgres QUICK=1    30 k narrow rows and 10 k of 10 kB
 
 The marks are the floors (see benchmark.py) and the documented pattern: the example of Fivetran's that reads PostgreSQL
 through a named cursor.
 """
 
-import argparse
-import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +26,7 @@ from profiling.benchmark import (
     FLOOR,
     OURS,
     TEXT_FLOOR,
+    Benchmark,
     Comparison,
     DataSet,
     Source,
@@ -37,15 +35,12 @@ from profiling.benchmark import (
     Work,
     compare,
     floor,
-    machine,
-    save,
     say,
     sync,
     text_floor,
 )
 from tests.loading import load_connector
 from tests.sources import postgres_server, tpch
-from tests.sources.interruption import Interruption
 from tests.sources.postgres_server import PostgresServer
 
 NAME = "postgres"
@@ -80,87 +75,64 @@ _WIDE_TABLE = """
 
 @dataclass(frozen=True)
 class Size:
-    """How large the larger ones of the data sets are: TPC-H scale of the narrow rows, number of the others."""
+    """How large the larger ones of the data sets are: TPC-H scale of the narrow rows, number of the others.
+
+    very_wide  0: they are not measured
+    is_full    whether beside the marks there are also the floor of plain text, and dates as text
+    """
 
     scale: float
     wide: int
     very_wide: int
+    is_full: bool = True
 
 
 FULL = Size(0.1667, 100_000, 2_000)
-QUICK = Size(0.01667, 10_000, 200)
+QUICK = Size(0.005, 10_000, 0, is_full=False)
 
 
-def main() -> int:
-    """Runs the benchmark; returns the exit code. A target that is missed is no failure: the figures are the result."""
-    parser = argparse.ArgumentParser(description="Measures connectors/postgres against its floor and the usual code.")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
-    size = QUICK if parser.parse_args().quick else FULL
-    with Interruption() as interruption:
-        try:
-            _run(size, interruption)
-        except RuntimeError as failure:
-            print(f"bench: {failure}", file=sys.stderr)
-            return 1
-        return 0
-    with suppress(OSError):  # after SIGHUP there is no terminal any more
-        print("\nbench: interrupted; everything it started is stopped and removed", file=sys.stderr)
-    return 130
-
-
-def _run(size: Size, interruption: Interruption) -> None:
-    with ExitStack() as running:
-        with interruption.held_back():
-            server = running.enter_context(postgres_server.start())
-        try:
-            described = machine(f"PostgreSQL {version_of(server)}")
-            say(described)
-            comparisons = list(benchmark(server, size, ROUNDS))
-        finally:
-            interruption.hold()
-    for comparison in comparisons:
-        say(f"\n{comparison.table()}")
-    say(f"\nevery single run: {os.path.relpath(save(NAME, described, ROUNDS, comparisons))}")
-
-
-def benchmark(server: PostgresServer, size: Size, rounds: int) -> Iterator[Comparison]:
+def benchmark(server: PostgresServer, quick: bool) -> Generator[Comparison]:
     """Fills the data sets, one after another, and measures each."""
-    makers: tuple[Callable[[], DataSet], ...] = (
-        lambda: narrow(server, size.scale),
-        lambda: wide(server, "wide", size.wide, WIDE_BYTES, most_mb=64),
-        lambda: wide(server, "very wide", size.very_wide, VERY_WIDE_BYTES, most_mb=96),
-    )
+    size = QUICK if quick else FULL
+    makers: list[Callable[[], DataSet]] = [
+        lambda: narrow(server, size),
+        lambda: replace(wide(server, "wide", size.wide, WIDE_BYTES, most_mb=64), fills_buffers=size.is_full),
+    ]
+    if size.very_wide:
+        makers.append(lambda: wide(server, "very wide", size.very_wide, VERY_WIDE_BYTES, most_mb=96))
     with closing(server.connect()) as connection:
         for make in makers:
-            data_set = make()
-            say(f"measuring {data_set.name}")
-            yield compare(data_set, rounds, partial(SessionWatch, connection))
+            yield compare(make(), ROUNDS, partial(SessionWatch, connection))
 
 
-def version_of(server: PostgresServer) -> str:
+def software(server: PostgresServer) -> str:
     with closing(server.connect()) as connection:
-        return str(connection.info.parameter_status("server_version"))
+        return f"PostgreSQL {connection.info.parameter_status('server_version')}"
+
+
+BENCHMARK = Benchmark(postgres_server.start, software, benchmark)
 
 
 # The data
 
 
-def narrow(server: PostgresServer, scale: float) -> DataSet:
+def narrow(server: PostgresServer, size: Size) -> DataSet:
     """TPC-H lineitem: 16 columns, three of them dates."""
-    small, large = (lineitem(server, part) for part in (scale / 10, scale))
-    name = f"narrow: {large.rows:,} rows of 16 columns (TPC-H lineitem)"
-    return DataSet(name, small, large, 32, (*variants(), *TEXT_DATES))
+    small, large = (lineitem(server, part) for part in (size.scale / 10, size.scale))
+    described = f"{large.rows:,} rows of 16 columns (TPC-H lineitem)"
+    ways = (*MARKS, *EXTRA) if size.is_full else MARKS
+    return DataSet(f"{NAME} narrow", described, small, large, 32, ways, fills_buffers=size.is_full)
 
 
 def wide(server: PostgresServer, name: str, rows: int, width: int, most_mb: float) -> DataSet:
     """Rows with one text of so many bytes."""
     small, large = (_items(server, f"{name} {count}", count, width) for count in (rows // 10, rows))
     held = 2.5 * min(rows, BATCH_ROWS) * width  # the driver's copy of a batch and Python's, for a moment both
-    ways = variants()
+    ways = MARKS
     if held > psutil.virtual_memory().available:
         say(f"  the documented pattern is left out: it would take {held / 2**30:.0f} GB of memory")
         ways = tuple(variant for variant in ways if variant.name != DOCUMENTED)
-    return DataSet(f"{name}: {rows:,} rows of {width:,} bytes", small, large, most_mb, ways)
+    return DataSet(f"{NAME} {name}", f"{rows:,} rows of {width:,} bytes", small, large, most_mb, ways)
 
 
 def lineitem(server: PostgresServer, scale: float) -> Source:
@@ -204,21 +176,6 @@ def _source(server: PostgresServer, database: str, rows: int) -> Source:
 # The ways to deliver it
 
 
-def variants() -> tuple[Variant, ...]:
-    return (
-        Variant(OURS, partial(sync, NAME, {}), "sync"),
-        Variant(FLOOR, partial(floor, NAME, {}), "floor"),
-        Variant(TEXT_FLOOR, partial(text_floor, NAME, {}), "floor"),
-        Variant(DOCUMENTED, documented, "pattern"),
-    )
-
-
-TEXT_DATES = (
-    Variant(OURS_TEXT_DATES, partial(sync, NAME, DATES_AS_TEXT), "sync", FLOOR_TEXT_DATES),
-    Variant(FLOOR_TEXT_DATES, partial(floor, NAME, DATES_AS_TEXT), "floor"),
-)
-
-
 def documented(source: Source) -> Work:
     """The documented pattern: the type of a column is inferred from its values, but for those of the primary key."""
     tables = load_connector(NAME).schema(dict(source.configuration))
@@ -247,6 +204,18 @@ def _documented(configuration: dict[str, str], tables: list[str]) -> None:
                 op.checkpoint({"table": table})
 
 
+MARKS: tuple[Variant, ...] = (
+    Variant(OURS, partial(sync, NAME, {}), "sync"),
+    Variant(FLOOR, partial(floor, NAME, {}), "floor"),
+    Variant(DOCUMENTED, documented, "pattern"),
+)
+EXTRA = (
+    Variant(TEXT_FLOOR, partial(text_floor, NAME, {}), "floor"),
+    Variant(OURS_TEXT_DATES, partial(sync, NAME, DATES_AS_TEXT), "sync", (FLOOR_TEXT_DATES,)),
+    Variant(FLOOR_TEXT_DATES, partial(floor, NAME, DATES_AS_TEXT), "floor"),
+)
+
+
 class SessionWatch(Watch):
     """The longest query and the longest open transaction of the sessions that read a source's database.
 
@@ -271,7 +240,3 @@ class SessionWatch(Watch):
 
     def figures(self) -> dict[str, float]:
         return dict(zip(("query s", "transaction s"), self._longest, strict=True))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -115,6 +115,7 @@ class _Run:
         self._dump: list[tuple[str, int | None, str]] = []  # file, line, function of the main thread, innermost first
         self._samples: list[Sample] = []
         self._main_cpu: float | None = None
+        self._cpu_before: float | None = None
         self._stop: tuple[str, str] | None = None  # why it was stopped: kind of ending, sentence
         self._started_by_it: set[psutil.Process] = set()
         self.was_interrupted = False
@@ -165,6 +166,7 @@ class _Run:
             return
         self._baseline = process.memory_info().rss
         spy = self._spy() if self._mode == "time" and self._request.stacks else None
+        self._cpu_before = _main_cpu(process)
         self._samples.append(Sample(0.0, self._baseline, _usage(process)[1], 0, 0))
         (self._work / "go").touch()
         self._started = time.monotonic()
@@ -195,7 +197,7 @@ class _Run:
             if sample is None:
                 break
             self._samples.append(sample)
-            self._main_cpu = look.main_cpu(process) or self._main_cpu
+            self._main_cpu = _main_cpu(process) or self._main_cpu
             now = time.monotonic()
             if last is None or _has_moved(last, sample):
                 last, quiet_since = sample, now
@@ -369,7 +371,7 @@ class _Run:
             grown=self._grown(),
             stacks=self._stacks(),
             rate=STACKS_PER_SECOND,
-            main_cpu=self._main_cpu,
+            main_cpu=None if self._main_cpu is None else self._main_cpu - (self._cpu_before or 0.0),
             log=[mask(line) for line in _last_lines(self._work / "log")],
             notes=[mask(note) for note in self._notes],
         )
@@ -439,12 +441,14 @@ class _Look:
         rows, sent, _ = COUNTERS.unpack(self._counters.read_bytes())
         return Sample(now - self._started, resident, cpu, rows, sent, processes)
 
-    def main_cpu(self, process: psutil.Process) -> float | None:
-        with suppress(psutil.Error, NotImplementedError):
-            for thread in process.threads():
-                if thread.id == process.pid:
-                    return float(thread.user_time + thread.system_time)
-        return None
+
+def _main_cpu(process: psutil.Process) -> float | None:
+    """Seconds of processor of the main thread so far; None where the system does not tell, or it has ended."""
+    with suppress(psutil.Error, NotImplementedError):
+        for thread in process.threads():
+            if thread.id == process.pid:
+                return float(thread.user_time + thread.system_time)
+    return None
 
 
 def _usage(process: psutil.Process) -> tuple[int, float]:

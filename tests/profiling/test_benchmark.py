@@ -1,15 +1,19 @@
 """The benchmark's arithmetic, and a tiny run of it that has every figure."""
 
 import json
+import os
 import time
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fivetran_connector_sdk import Operations as op
 
-from profiling import benchmark, benchmark_postgres
-from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Comparison, DataSet, Run, Source, Spread, Variant, Work
+from profiling import bench_report, benchmark, benchmark_postgres
+from profiling.bench_report import Spread, summaries, verdicts
+from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Comparison, DataSet, Run, Source, Variant, Verdict, Work
 from tests.sources.postgres_server import PostgresServer
 
 TABLES = [{"table": "t", "primary_key": ["id"], "columns": {"id": "LONG"}}]
@@ -18,6 +22,18 @@ SOURCE = Source({}, 100)
 
 def three_rows(_: Source) -> Work:
     return Work(TABLES, lambda: [op.upsert("t", {"id": number}) for number in range(3)])
+
+
+def noting(path: Path, source: Source) -> Work:
+    """Three rows in a tenth of a second; each run notes its process."""
+
+    def deliver() -> None:
+        with path.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.1)
+        three_rows(source).deliver()
+
+    return Work(TABLES, deliver)
 
 
 def failing(_: Source) -> Work:
@@ -36,7 +52,7 @@ def comparison(
     if documented:
         variants.append(Variant(DOCUMENTED, three_rows, "pattern"))
         large[DOCUMENTED] = documented
-    data_set = DataSet("rows", SOURCE, SOURCE, 32, tuple(variants))
+    data_set = DataSet("t", "a hundred", SOURCE, SOURCE, 32, tuple(variants))
     return Comparison(data_set, {OURS: small or runs(1.0)}, large)
 
 
@@ -47,7 +63,7 @@ class TestArithmetic:
 
     def test_times_are_compared_round_by_round(self) -> None:
         # The machine was half as fast in the second round: the ratio is that of every round, not of the medians.
-        assert benchmark.ratio(runs(1.1, 2.2, 1.1), runs(1.0, 2.0, 1.0)).high == pytest.approx(1.1)
+        assert bench_report.ratio(runs(1.1, 2.2, 1.1), runs(1.0, 2.0, 1.0)).high == pytest.approx(1.1)
 
     def test_a_summary_has_the_highest_memory_and_the_median_speed(self) -> None:
         ours = [
@@ -55,42 +71,72 @@ class TestArithmetic:
             Run(100, 2.0, 7.0, 0.0, {"query s": 0.3}),
             Run(100, 4.0, 6.0, 0.0, {"query s": 0.2}),
         ]
-        measured = comparison(ours, runs(1.0, 1.0, 2.0), runs(2.0, 2.0, 4.0), runs(0.1, grown=3.0)).summaries()
-        summary, floor, documented = measured
+        measured = comparison(ours, runs(1.0, 1.0, 2.0), runs(2.0, 2.0, 4.0), runs(0.1, grown=3.0))
+        summary, floor, documented = summaries(measured)
         assert summary.rows_per_second == Spread(50.0, 25.0, 100.0)
+        assert summary.small_rows_per_second == Spread(1000.0, 1000.0, 1000.0)
         assert summary.over_floor == Spread(2.0, 1.0, 2.0)
         assert summary.speed_up == Spread(1.0, 1.0, 2.0)
-        assert (summary.small_growth_mb, summary.large_growth_mb) == (3.0, 7.0)
+        assert summary.small_growth_mb == Spread(3.0, 3.0, 3.0)
+        assert summary.growth_mb == Spread(6.0, 5.0, 7.0)
         assert summary.figures == {"query s": 0.3}
-        assert (floor.over_floor, floor.speed_up) == (None, Spread(2.0, 2.0, 2.0))
+        assert (floor.over_floor, floor.growth_mb, floor.peak_mb) == (None, None, None)
         assert (documented.over_floor, documented.speed_up) == (Spread(2.0, 2.0, 2.0), None)
+
+    def test_the_slowest_of_several_floors_counts_in_every_round(self) -> None:
+        variants = (Variant(OURS, three_rows, "sync", (FLOOR, "waiting")),)
+        large = {OURS: runs(2.0, 4.0), FLOOR: runs(1.0, 2.0), "waiting": runs(2.0, 1.0)}
+        measured = Comparison(DataSet("rows", "", SOURCE, SOURCE, 32, variants), {}, large)
+        assert summaries(measured)[0].over_floor == Spread(1.5, 1.0, 2.0)
 
 
 class TestVerdicts:
     def test_every_target_is_met_at_its_limit(self) -> None:
         measured = comparison(runs(1.2, grown=32.0), runs(1.0), runs(1.5), runs(0.1, grown=30.0))
-        assert [(verdict.met, verdict.aim_met) for verdict in measured.verdicts()] == [
+        assert [(verdict.met, verdict.aim_met) for verdict in verdicts(measured)] == [
             (True, False), (True, True), (True, False), (True, False),
         ]  # fmt: skip
 
     def test_every_target_is_missed_beyond_it(self) -> None:
         measured = comparison(runs(1.21, grown=32.5), runs(1.0), runs(1.21), runs(0.1, grown=30.0))
-        assert [str(verdict) for verdict in measured.verdicts()] == [
-            "MISSED  ours takes at most 1.2 times its floor: 1.21 times; the aim, 1.1 times, is missed",
-            "MISSED  ours is faster than the documented pattern: 1.00 times as fast; the aim, 1.25 times, is missed",
-            "MISSED  ours grows by at most 32 MB: 32.5 MB",
-            "MISSED  ours grows no more for ten times the rows: 30.0 MB, then 32.5 MB",
+        assert [str(verdict) for verdict in verdicts(measured)] == [
+            "MISSED  t, ours takes at most 1.2 times its floor: 1.21 times; the aim, 1.1 times, is missed",
+            "MISSED  t, ours is faster than the documented pattern: 1.00 times as fast; the aim, 1.25 times, is missed",
+            "MISSED  t, ours grows by at most 32 MB: 32.5 MB",
+            "MISSED  t, ours grows no more for ten times the rows: 30.0 MB, then 32.5 MB",
         ]
 
     def test_it_is_the_median_that_counts(self) -> None:
-        over_floor, *_ = comparison(runs(1.1, 9.0, 1.1), runs(1.0, 1.0, 1.0)).verdicts()
+        over_floor, *_ = verdicts(comparison(runs(1.1, 9.0, 1.1), runs(1.0, 1.0, 1.0)))
         assert over_floor.met
         assert over_floor.aim_met
 
     def test_what_was_not_measured_is_not_judged(self) -> None:
         assert not [
-            verdict for verdict in comparison(runs(1.0), runs(1.0)).verdicts() if "documented" in verdict.promise
+            verdict for verdict in verdicts(comparison(runs(1.0), runs(1.0))) if "documented" in verdict.promise
         ]
+
+    def test_that_memory_is_flat_is_not_judged_by_what_fills_no_buffers(self) -> None:
+        measured = comparison(runs(1.0, grown=20.0), runs(1.0), small=runs(0.1, grown=1.0))
+        small = replace(measured, data_set=replace(measured.data_set, fills_buffers=False))
+        promises = [[verdict.promise for verdict in verdicts(one)] for one in (measured, small)]
+        assert [len(told) for told in promises] == [3, 2]
+        assert promises[0][-1] == "grows no more for ten times the rows"
+
+
+class TestReport:
+    def test_has_all_data_sets_in_one_table_and_the_verdicts_below(self) -> None:
+        scenario = Verdict("one answer", "grows by at most 64 MB", "70 MB", met=False)
+        one, other = (comparison(runs(1.0), runs(1.0), runs(1.3), small=runs(0.1)) for _ in range(2))
+        lines = bench_report.report([one, scenario, other]).splitlines()
+        assert lines[0].split("  ")[1] == "variant"
+        assert [line for line in lines if line.startswith("t:")] == ["t: a hundred (small: 100 rows)"] * 2
+        assert [line.split() for line in lines if line.startswith("  ours ")] == [
+            ["ours", "1,000", "100", "1.00", "(1.00-1.00)", "1.30", "(1.30-1.30)", "0", "10.0", "10.0"]
+        ] * 2
+        assert len([line for line in lines if line.startswith("MET")]) == 8
+        assert str(scenario) in lines
+        assert lines[-1] == "8 of 9 promises are met"
 
 
 class TestAMeasuredRun:
@@ -107,30 +153,41 @@ class TestAMeasuredRun:
         with pytest.raises(RuntimeError, match="a measured run failed"):
             benchmark.measure(failing, SOURCE)
 
+    def test_of_a_floor_is_repeated_in_one_process_until_it_is_long_enough(self, tmp_path: Path) -> None:
+        floor = Variant(FLOOR, partial(noting, tmp_path / "runs"), "floor")
+        measured = benchmark.compare(DataSet("rows", "", Source({}, 3), Source({}, 3), 32, (floor,)), rounds=2)
+        processes = (tmp_path / "runs").read_text().split()
+        assert (len(measured.large[FLOOR]), len(set(processes)), len(processes)) == (2, 1, 6)
+
+    def test_of_what_fills_no_buffers_is_made_once(self) -> None:
+        data_set = DataSet("rows", "", Source({}, 3), replace(SOURCE, rows=3), 32, (Variant(OURS, three_rows, "sync"),))
+        measured = benchmark.compare(replace(data_set, fills_buffers=False), rounds=2)
+        assert [len(runs[OURS]) for runs in (measured.small, measured.large)] == [1, 2]
+
 
 class TestPostgres:
     def test_a_tiny_run_has_every_figure(
         self, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         source = benchmark_postgres.lineitem(postgres, 0.0001)
-        variants = (*benchmark_postgres.variants(), *benchmark_postgres.TEXT_DATES)
-        data_set = DataSet("tiny", source, source, 32, variants)
+        variants = (*benchmark_postgres.MARKS, *benchmark_postgres.EXTRA)
+        data_set = DataSet("tiny", "", source, source, 32, variants)
         with closing(postgres.connect()) as connection:
             measured = benchmark.compare(
                 data_set, 1, lambda source: benchmark_postgres.SessionWatch(connection, source)
             )
-        for variant, summary in zip(variants, measured.summaries(), strict=True):
-            assert summary.rows == source.rows > 500
+        for variant, summary in zip(variants, summaries(measured), strict=True):
+            assert summary.rows_per_second
             assert (summary.over_floor is None) == (variant.name == FLOOR)
-            assert (summary.speed_up is None) == (variant.name == DOCUMENTED)
+            assert (summary.speed_up is not None) == (variant.kind == "sync")
             assert (summary.small_growth_mb is None) == (variant.kind == "floor")
             assert list(summary.figures) == ([] if variant.kind == "floor" else ["query s", "transaction s"])
         judged = [variant for variant in variants if variant.kind == "sync"]
-        assert len(measured.verdicts()) == 4 * len(judged)
-        assert measured.table().count("\n") == 4 + len(variants) + 4 * len(judged)
-        monkeypatch.setattr(benchmark, "RESULTS", tmp_path)
-        saved = json.loads(benchmark.save("postgres", benchmark.machine("PostgreSQL"), 1, [measured]).read_text())
-        assert saved["data_sets"][0]["runs"]["large"][OURS][0]["rows"] == source.rows
+        assert len(verdicts(measured)) == 4 * len(judged)
+        monkeypatch.setattr(bench_report, "RESULTS", tmp_path)
+        saved = json.loads(bench_report.save(bench_report.machine(), [measured]).read_text())
+        assert saved["data_sets"][0]["runs"]["large"][OURS][0]["rows"] == source.rows > 500
+        assert len(saved["verdicts"]) == 4 * len(judged)
 
     def test_wide_rows_are_as_wide_as_they_say_where_they_are_stored(self, postgres: PostgresServer) -> None:
         data_set = benchmark_postgres.wide(postgres, "wide", 30, 10_000, most_mb=64)

@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from profiling import benchmark_files, latency_proxy, list_server
-from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Run, compare, measure
+from profiling.bench_report import summaries, verdicts
+from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Run, Verdict, compare, measure
 from profiling.benchmark_files import CSV, CSV_ALONE, FORMATS, ONE_FILE, OURS_S3, SMALL_FILES, Format, Lines
 from tests.sources import s3_server
 from tests.sources.s3_server import S3Server
@@ -102,28 +103,33 @@ class TestDistance:
 class TestATinyRun:
     @each_format
     def test_has_every_figure(self, form: Format, small: Lines, large: Lines, server: S3Server) -> None:
-        with benchmark_files.data_set(server, form, small, large) as data_set:
+        with benchmark_files.data_set(server, form, small, large, is_full=True) as data_set:
             measured = compare(data_set, 1)
         assert (CSV_ALONE in measured.large) == (form is CSV)
-        for variant, summary in zip(data_set.variants, measured.summaries(), strict=True):
-            assert summary.rows == (small if variant.small_only else large).rows
+        for variant, summary in zip(data_set.variants, summaries(measured), strict=True):
             assert summary.over_floor or variant.name in (FLOOR, DOCUMENTED)
             assert summary.speed_up or variant.name not in (OURS, OURS_S3)
-            assert (summary.large_growth_mb is None) == variant.small_only
+            assert (summary.rows_per_second is None) == variant.small_only
         assert (OURS_S3 in measured.large) != form.only_small
         assert {run.rows for runs in measured.small.values() for run in runs} == {small.rows}
-        over_floor = [verdict.variant for verdict in measured.verdicts() if "times its floor" in verdict.promise]
+        over_floor = [_variant(verdict) for verdict in verdicts(measured) if "its floor" in verdict.promise]
         assert over_floor == ([OURS, OURS_S3] if form is CSV else [])
-        grown = [verdict.variant for verdict in measured.verdicts() if "grows" in verdict.promise]
+        grown = [_variant(verdict) for verdict in verdicts(measured) if "grows" in verdict.promise]
         assert grown == ([OURS, OURS, OURS_S3] if form.only_small else [OURS, OURS, OURS_S3, OURS_S3])
         assert form is CSV or {path.suffix for path in large.path.parent.iterdir()} == {".csv"}
+
+    @each_format
+    def test_that_is_quick_measures_everything_at_the_larger_size(self, form: Format, server: S3Server) -> None:
+        quick = benchmark_files.variants(server, form, is_full=False)
+        assert not [variant for variant in quick if variant.small_only]
+        assert (OURS_S3 in [variant.name for variant in quick]) != form.only_small
 
     def test_of_many_small_files(self, large: Lines, server: S3Server) -> None:
         server.put(large.path.name, large.path)
         with benchmark_files.small_files(server, large, 25) as data_set:
             measured = compare(data_set, 1)
         assert _rows(measured.large, SMALL_FILES) == _rows(measured.large, ONE_FILE) == large.rows
-        assert [verdict.promise for verdict in measured.verdicts()] == [
+        assert [verdict.promise for verdict in verdicts(measured)] == [
             "takes at most 1.3 times its floor",
             "grows by at most 64 MB",
             "grows no more for ten times the rows",
@@ -142,3 +148,8 @@ def _port(address: str) -> int:
 def _rows(measured: dict[str, list[Run]], name: str) -> int:
     [run] = measured[name]
     return run.rows
+
+
+def _variant(verdict: Verdict) -> str:
+    """The part of "files CSV, gzip, ours, from S3" that names the variant."""
+    return max((name for name in (OURS, OURS_S3) if verdict.subject.endswith(name)), key=len)

@@ -6,7 +6,9 @@ import pytest
 import requests
 
 from profiling import benchmark_rest, list_server
-from profiling.benchmark_rest import Organisation, url
+from profiling.bench_report import summaries
+from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Run
+from profiling.benchmark_rest import WAITING, Pages, url
 from profiling.served import served
 
 
@@ -30,27 +32,30 @@ class TestServers:
 
 class TestATinyRun:
     def test_of_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(benchmark_rest, "ROUNDS", 1)
-        finding = benchmark_rest.paged("pages", 2, 5)
-        assert [run["rows"] for run in finding.figures["rounds"][0].values()] == [10, 0, 10]
-        assert "2 pages of 5 rows at 50 ms" in str(finding)
+        monkeypatch.setattr(benchmark_rest, "PAGE_SECONDS", 0.01)
+        measured = benchmark_rest.paged(Pages("tiny", 20, 5), 1, fills_buffers=True)
+        rows = {
+            size: {name: run.rows for name, [run] in runs.items()}
+            for size, runs in vars(measured).items()
+            if size != "data_set"
+        }
+        assert rows == {
+            "small": {OURS: 10, DOCUMENTED: 10},
+            "large": {OURS: 100, FLOOR: 100, WAITING: 0, DOCUMENTED: 100},
+        }
+        seconds = {name: run.seconds for name, [run] in measured.large.items()}
+        assert seconds[WAITING] > 0.2
+        ours, *_ = summaries(measured)
+        assert ours.over_floor
+        assert ours.over_floor.median == seconds[OURS] / max(seconds[FLOOR], seconds[WAITING])
+        assert measured.data_set.described == "20 pages of 5 rows at 10 ms"
 
     def test_of_a_large_answer(self) -> None:
-        finding = benchmark_rest.large(2_000_000)
-        assert finding.figures["run"]["rows"] > 5_000
-        assert finding.met
+        verdict = benchmark_rest.large(2_000_000)
+        assert verdict.figures["run"]["rows"] > 5_000
+        assert verdict.met
+        assert str(verdict).startswith("MET     rest one answer of 2 MB grows by at most 64 MB: ")
 
-    def test_of_an_organisation(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(benchmark_rest, "CALL_SECONDS", 0.0)
-        finding = benchmark_rest.seed_organisation(Organisation("tiny", 5, 1, minutes=10, megabytes=1_000))
-        assert finding.met
-        assert finding.figures["calls"] > 5
 
-    def test_counts_the_calls_for_every_structure(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(benchmark_rest, "CALL_SECONDS", 0.0)
-        counted, _ = benchmark_rest.fan_out(100)
-        assert {name: counted.figures["calls"][name] for name in ("lists", "deployments", "enrichments")} == {
-            "lists": 2,
-            "deployments": 100,
-            "enrichments": 50,
-        }
+def _rows(measured: dict[str, list[Run]]) -> dict[str, int]:
+    return {name: run.rows for name, [run] in measured.items()}
