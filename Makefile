@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 CONNECTORS := $(notdir $(wildcard connectors/*))
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/ready ## install what all of this needs into .venv
 
@@ -41,8 +41,11 @@ profile: .venv/ready ## where a connector's memory and time go, as a report: mak
 causes: .venv/ready ## the seven causes of high memory, a bad and a good connector for each, measured side by side
 	@$(BIN)/python -m profiling.causes
 
-bench: .venv/ready ## speed and memory beside what they cannot be better than; less data: make bench QUICK=1, one: CONNECTOR=rest
-	@for name in $(or $(CONNECTOR),postgres rest files); do $(BIN)/python -m profiling.benchmark_$$name $(if $(QUICK),--quick) || exit 1; done
+bench: .venv/ready ## speed and memory beside what they cannot be better than; less data: QUICK=1, one connector: CONNECTOR=rest
+	@$(BIN)/python -m profiling.bench $(CONNECTOR) $(if $(QUICK),--quick)
+
+bench-check: .venv/ready ## the quick benchmark, its ratios compared with the stored ones; names what got worse
+	@$(BIN)/python -m profiling.bench --check $(CONNECTOR)
 
 readme: .venv/ready ## write the settings tables and configuration.json of all connectors anew
 	@$(BIN)/python -m tests.readmes

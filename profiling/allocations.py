@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import tracemalloc
 
-FRAMES = 9  # of a trace, innermost first: from http.client up to the line that asks requests; more is slower
+FRAMES = 14  # of a trace, innermost first: from http.client up to the line that calls requests.get; more is slower
 LINES = 40  # of a snapshot
 _CHECKS_PER_SECOND = 20
 # The next snapshot is taken when memory has grown by so much: they are few, and one is near the peak.

@@ -90,7 +90,7 @@ class DataSet:
     is_faster        whether a sync is to be faster than the documented pattern
     times            how many times the smaller one the larger one is, in words
     fills_buffers    whether the smaller one is larger than what a sync holds at a time; if not, the larger one may take
-                     more memory, and the smaller one is measured but once
+                     more memory, and the smaller one is measured but once, by syncs alone
     """
 
     name: str
@@ -133,7 +133,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of a data set by variant, one a round. The small source is read by the variants that read one at all."""
+    """The runs of a data set by variant, one a round."""
 
     data_set: DataSet
     small: dict[str, list[Run]]
@@ -346,7 +346,8 @@ def compare(data_set: DataSet, rounds: int, watch: Callable[[Source], Watch] = l
     say(f"measuring {data_set.name}: {data_set.described}")
     comparison = Comparison(data_set, {}, {})
     at_large = [variant for variant in data_set.variants if not variant.small_only]
-    at_small = [variant for variant in data_set.variants if variant.small_only or variant.kind in ("sync", "pattern")]
+    readers = ("sync", "pattern") if data_set.fills_buffers else ("sync",)
+    at_small = [variant for variant in data_set.variants if variant.small_only or variant.kind in readers]
     steps = [(variant, data_set.large, comparison.large) for variant in at_large]
     steps += [(variant, data_set.small, comparison.small) for variant in at_small]
     with ExitStack() as kept:

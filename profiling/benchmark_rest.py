@@ -1,7 +1,7 @@
 """The benchmark of connectors/rest_api, against a server of its own whose latency is stated.
 
     make bench CONNECTOR=rest            100 pages, light and heavy ones, and an answer of a gigabyte
-    make bench CONNECTOR=rest QUICK=1    20 light and 10 heavy ones
+    make bench CONNECTOR=rest QUICK=1    12 light and 10 heavy ones
 
 Two questions: what a paged list costs beside waiting for it and upserting it, whichever takes longer; and what one
 answer of a gigabyte costs in memory. The documented pattern collects all pages, and then sends them.
@@ -62,7 +62,7 @@ class Pages:
 
 
 FULL = (Pages("light pages", 100, 500), Pages("heavy pages", 100, 10_000))
-QUICK = (Pages("light pages", 20, 500), Pages("heavy pages", 10, 3_000))
+QUICK = (Pages("light pages", 12, 500), Pages("heavy pages", 10, 3_000))
 
 
 def benchmark(_: None, quick: bool) -> Generator[Result]:

@@ -174,14 +174,14 @@ def pair_chart(bad: Observation, good: Observation, title: str) -> str:
     runs = [(bad, "bad"), (good, "good")]
     measured = [(run, kind) for run, kind in runs if run.samples]
     top = max((run.peak.resident * 1.2 for run, _ in measured), default=0) or 16 * MB
-    axes = Axes(72, 836, 56, 280, max(bad.seconds, good.seconds, 0.1), top)
+    axes = Axes(72, 836, 64, 280, max(bad.seconds, good.seconds, 0.1), top)
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" width="860" height="320" viewBox="0 0 860 320" role="img"'
         f' aria-label="{escaped(title)}">',
         f"<style>{_STYLE}</style>",
         '<rect x="0.5" y="0.5" width="859" height="319" rx="6" fill="#ffffff" stroke="#d0d7de"/>',
         f'<text class="title" x="16" y="28">{escaped(title)}</text>',
-        '<text x="844" y="28" text-anchor="end">resident memory over time</text>',
+        '<text x="16" y="48">resident memory over time</text>',
         *_grid(axes),
     ]
     parts += [f'<path class="{kind}" d="{_line(outline(run.samples), axes)}"/>' for run, kind in measured]

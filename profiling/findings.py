@@ -152,9 +152,9 @@ def _amount(line: Line) -> str:
 
 
 def _was_cut_short(observation: Observation) -> bool:
-    """Whether only the second run was stopped, as its time was over: it has seen less than the first."""
+    """Whether the second run ended before the first one did: its time was over, say. It has seen less."""
     second = observation.allocations_ending
-    return second is not None and second.kind == "stopped" and observation.ending.kind != "stopped"
+    return second is not None and second.kind != observation.ending.kind
 
 
 def _grown(observation: Observation, growth: Growth) -> list[Finding]:

@@ -21,6 +21,8 @@ _LATER_SHARE = 0.15  # of the whole growth
 # page should be.
 _SILENT_SHARE, _SILENT_TIME = 0.5, 0.2
 _LEAST_COLLECTED, _MOST_PAGE = 24 * _MB, 64 * _MB
+# A run that takes more memory than all that it sends may be holding all of it, whenever that was.
+_LEAST_HELD = 48 * _MB
 _WIDE_SHARE = 0.25  # of the growth, that one row's values are
 _BINS = 20
 _STEP_SHARE, _MOST_STEPS = 0.7, 2
@@ -83,6 +85,10 @@ def _while_sending(observation: Observation, samples: Sequence[Sample], rows: in
     marks = [_highest(samples, rows * (_WARM + (1 - _WARM) * number / _BINS)) for number in range(_BINS + 1)]
     later = marks[-1] - marks[0]
     if later < max(_NOISE, _LATER_SHARE * total):
+        sent = samples[-1].sent
+        if total > max(_LEAST_HELD, sent):
+            sentence = f"it holds what it sends: memory grew by {size_text(total)}, and all rows together have "
+            return Growth("collects", total, total / rows * 100_000, sentence + size_text(sent))
         peak = observation.peak.resident
         sentence = f"memory stays flat: {size_text(peak)} at most, {size_text(total)} more than before update()"
         return Growth("flat", total, 0.0, sentence)

@@ -35,6 +35,8 @@ def main() -> int:
     report.write(observation, output)
     print(terminal.text(observation))
     print(f"\nreport: {output}")
+    for name, path in observation.files.items():
+        print(f"{name}: {path}")
     return 0 if observation.ending.kind in ("finished", "stopped") else 1
 
 

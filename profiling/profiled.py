@@ -7,6 +7,7 @@ any moment, as the connector may be killed at any moment. It is a script and no 
 repository is imported before the connector is and then forgotten: the connector finds its own `shared` and `tests`.
 """
 
+import faulthandler
 import importlib
 import json
 import mmap
@@ -112,9 +113,9 @@ def main() -> None:
     folder = Path(request["folder"])
     events = Events(work / "events.jsonl")
     _allow_tracing()
+    faulthandler.enable()  # a crash of a library in C tells where it was
     sink = Sink(work, events)
     tracing, with_sink, declare = _tools(request["mode"], folder, events, sink)
-    look = _Look(folder, events, sink)
     try:
         update = _connector(folder, request, declare)
     except BaseException as error:  # noqa: BLE001 - whatever it raises is what the report has to say
@@ -122,9 +123,10 @@ def main() -> None:
         return
     _follow_pages(sink)
     _wait_for(work / "go", events)
-    look.start()
     if tracing:
         tracing.start()
+    else:
+        _Look(folder, events, sink).start()
     try:
         with _memray(request):
             with_sink(sink, update, verbose=True)

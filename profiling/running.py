@@ -25,6 +25,8 @@ from profiling.profiled import COUNTERS
 
 MB = 2**20
 LOOKS_PER_SECOND = 20
+# A short run has to be looked at more often to be seen at all.
+_FIRST_SECONDS, _FIRST_LOOKS_PER_SECOND = 2.0, 100
 STACKS_PER_SECOND = 100
 # A sync that sends nothing, uses no processor and no more memory for so long is taken for hung.
 HUNG_SECONDS = 60.0
@@ -95,7 +97,17 @@ def _with_memray(request: Request, observation: Observation, work: Path, tell: C
     assert request.memray is not None
     tell("running it again under memray")
     run = _Run(request, "memray", work, tell)
-    command = [sys.executable, "-m", "memray", "flamegraph", "--force", "-o", str(request.memray), str(run.memray)]
+    command = [
+        sys.executable,
+        "-m",
+        "memray",
+        "flamegraph",
+        "--no-web",
+        "--force",
+        "-o",
+        str(request.memray),
+        str(run.memray),
+    ]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         note = f"memray made no flamegraph: {(made.stderr.strip().splitlines() or ['it said nothing'])[-1]}"
@@ -208,7 +220,7 @@ class _Run:
             if self._stop:
                 self._look_at_stack()
                 return
-            time.sleep(1 / LOOKS_PER_SECOND)
+            time.sleep(1 / (LOOKS_PER_SECOND if sample.seconds > _FIRST_SECONDS else _FIRST_LOOKS_PER_SECOND))
 
     def _reason_to_stop(self, sample: Sample, quiet: float) -> tuple[str, str] | None:
         request = self._request
