@@ -19,12 +19,14 @@ _SEVERITY: dict[str, Severity] = {
     "rows": "bad",
     "width": "watch",
     "steps": "watch",
+    "plateau": "watch",
     "short": "unknown",
 }
 # The share of the resident growth that the snapshots have to explain before one of their lines is called the culprit:
 # what Python does not trace, a library holds. A second run that was cut short has seen only the beginning.
 _EXPLAINED = 0.5
 _EXPLAINED_WHERE_CUT_SHORT = 0.1
+_LEAST_GROWN = 4 * 2**20  # bytes: less is no finding
 _SECOND_SHARE = 1 / 3  # of what the culprit has made, from which on the line after it is named too
 _LEAST_SHARE = 0.001  # of all that Python traces; lines below it are left out
 _LEAST_SECONDS = 0.5  # a shorter run says nothing about speed
@@ -125,7 +127,12 @@ def _running(ending: Ending) -> list[Finding]:
     if ending.place is None or ending.kind in ("finished", "stopped"):
         return []
     claims = {"raised": "this line raised", "exited": "this line ended the process", "hung": "it hung in this line"}
-    return [Finding(claims.get(ending.kind, "this line was running when it ended"), ending.place)]
+    claim = claims.get(ending.kind, "this line was running when it ended")
+    if not ending.trace:  # nothing told where it ended
+        claim = "it was last seen in this line"
+    elif ending.kind == "failed":
+        claim = "this line raised"
+    return [Finding(claim, ending.place)]
 
 
 def _makers(observation: Observation, growth: Growth) -> list[Finding]:
@@ -160,18 +167,33 @@ def _was_cut_short(observation: Observation) -> bool:
 def _grown(observation: Observation, growth: Growth) -> list[Finding]:
     """The line that ran while memory grew most."""
     most = max(observation.grown, key=lambda grown: grown.size, default=None)
-    if most is None or most.size <= 0:
+    if most is None or most.size < _LEAST_GROWN:
         return []
-    detail = f"{growth_text(most.size)} of {growth_text(growth.total)}"
-    if observation.snapshots and not _was_cut_short(observation):
-        detail += ", most of it in a library's own memory, which Python does not trace"
+    if not observation.grown_is_exact:
+        return [Finding("memory grew most near this line", most.place, f"by {size_text(most.size)}")]
+    whole = sum(grown.size for grown in observation.grown)
+    detail = f"{growth_text(most.size)} of {growth_text(whole)}, in a run that stopped at every line"
     return [Finding("memory grew most while this line ran", most.place, detail)]
+
+
+def grown_title(observation: Observation) -> str:
+    return f"Memory grew {'while these lines ran' if observation.grown_is_exact else 'near these lines'}"
+
+
+def grown_words(observation: Observation) -> str:
+    """How the growth by line was seen."""
+    if observation.grown_is_exact:
+        return "From one more run, which stopped at every line: memory of libraries too, but not who holds it."
+    return (
+        "From the first run, by where the main thread was when memory had grown: memory of libraries too, but a line "
+        "that waits may be named for the one before it."
+    )
 
 
 def _traced_growth(observation: Observation) -> int:
     if not observation.snapshots:
         return 0
-    return fullest(observation.snapshots).traced - observation.snapshots[0].traced
+    return fullest(observation.snapshots).traced
 
 
 def fullest(snapshots: Sequence[Snapshot]) -> Snapshot:
@@ -230,8 +252,10 @@ def key_figures(observation: Observation, growth: Growth) -> list[Figure]:
                 f"widest row {size_text(observation.widest)}",
             )
         )
-    limit = f"{share_text(peak.resident / observation.limit)} of the limit of {size_text(observation.limit)}"
-    figures.append(Figure("peak memory", size_text(peak.resident), limit if observation.limit else "no limit was set"))
+    limit = "no limit was set"
+    if observation.limit:
+        limit = f"{share_text(peak.resident / observation.limit)} of the limit of {size_text(observation.limit)}"
+    figures.append(Figure("peak memory", size_text(peak.resident), limit))
     above = growth_text(max(0, growth.total))
     if growth.shape == "rows":
         figures.append(Figure("growth per 100,000 rows", growth_text(growth.per_100k), f"{above} above the start"))

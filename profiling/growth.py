@@ -8,7 +8,7 @@ from typing import Literal
 from profiling.observation import Observation, Sample
 from profiling.units import size_text
 
-Shape = Literal["flat", "collects", "rows", "width", "steps", "short"]
+Shape = Literal["flat", "plateau", "collects", "rows", "width", "steps", "short"]
 
 _MB = 2**20
 # What is less than this over a sync says nothing: the allocator takes it from one run to the next.
@@ -23,8 +23,11 @@ _SILENT_SHARE, _SILENT_TIME = 0.5, 0.2
 _LEAST_COLLECTED, _MOST_PAGE = 24 * _MB, 64 * _MB
 # A run that takes more memory than all that it sends may be holding all of it, whenever that was.
 _LEAST_HELD = 48 * _MB
+_MOST_FLAT = 64 * _MB  # what pages and buffers may take
+_NEWEST = 5  # bins: memory may begin to grow late
 _WIDE_SHARE = 0.25  # of the growth, that one row's values are
 _BINS = 20
+_LEAST_ROWS = 10 * _BINS  # fewer have no pace
 _STEP_SHARE, _MOST_STEPS = 0.7, 2
 
 
@@ -33,6 +36,7 @@ class Growth:
     """How memory grows.
 
     shape       flat      no more once the first rows are sent
+                plateau   no more either, but very much with the first rows
                 collects  while no row was sent: what is to be sent is gathered first
                 rows      with the rows that were sent
                 width     with the size of the widest row
@@ -73,26 +77,21 @@ def growth_of(observation: Observation) -> Growth:
             "collects", total, per_100k, f"it collects before it sends: memory grew by {size_text(silent)} {sent}"
         )
     if rows == 0 or len(samples) < _LEAST_SAMPLES:
-        sentence = (
-            f"too little was sent to say how memory grows ({rows:,} rows, +{size_text(total)}): run it on more data"
-        )
-        return Growth("short", total, 0.0, sentence)
+        return _too_little(rows, total)
     return _while_sending(observation, samples, rows, total)
 
 
 def _while_sending(observation: Observation, samples: Sequence[Sample], rows: int, total: int) -> Growth:
     """The verdict on what memory did from row to row."""
-    marks = [_highest(samples, rows * (_WARM + (1 - _WARM) * number / _BINS)) for number in range(_BINS + 1)]
+    marks = [_highest(samples, rows * (_WARM + (1 - _WARM) * number / _BINS)) for number in range(_BINS)]
+    marks.append(observation.peak.resident)  # also what came after the last row
     later = marks[-1] - marks[0]
     if later < max(_NOISE, _LATER_SHARE * total):
-        sent = samples[-1].sent
-        if total > max(_LEAST_HELD, sent):
-            sentence = f"it holds what it sends: memory grew by {size_text(total)}, and all rows together have "
-            return Growth("collects", total, total / rows * 100_000, sentence + size_text(sent))
-        peak = observation.peak.resident
-        sentence = f"memory stays flat: {size_text(peak)} at most, {size_text(total)} more than before update()"
-        return Growth("flat", total, 0.0, sentence)
-    per_row = later / (rows * (1 - _WARM))
+        return _not_growing(observation, rows, total)
+    if rows < _LEAST_ROWS:
+        return Growth("steps", total, 0.0, f"memory grew by {size_text(total)} in {rows:,} rows, or pages of them")
+    rows_a_bin = rows * (1 - _WARM) / _BINS
+    per_row = max(later / _BINS, (marks[-1] - marks[-1 - _NEWEST]) / _NEWEST) / rows_a_bin
     rises = sorted((after - before for before, after in pairwise(marks)), reverse=True)
     if sum(rises[:_MOST_STEPS]) > _STEP_SHARE * later:
         steps = sum(rise > later / _BINS for rise in rises)
@@ -105,6 +104,32 @@ def _while_sending(observation: Observation, samples: Sequence[Sample], rows: in
     return Growth("rows", total, per_row * 100_000, sentence)
 
 
+def _not_growing(observation: Observation, rows: int, total: int) -> Growth:
+    """The verdict on a run whose memory does not grow from row to row: is that because it is flat?"""
+    sent = observation.samples[-1].sent
+    per_100k = total / rows * 100_000
+    if total > max(_LEAST_HELD, sent):
+        sentence = f"it holds what it sends: memory grew by {size_text(total)}, and all rows together have "
+        return Growth("collects", total, per_100k, sentence + size_text(sent))
+    if total > max(_NOISE, sent):
+        return _too_little(rows, total)
+    if total > _MOST_FLAT:
+        sentence = (
+            f"memory grew by {size_text(total)} with the first rows, and no more after them: that is more than pages "
+            "and buffers should take; run it on more data to see whether it grows with that"
+        )
+        return Growth("plateau", total, 0.0, sentence)
+    peak = size_text(observation.peak.resident)
+    sentence = f"memory stays flat: {peak} at most, {size_text(total)} more than before update()"
+    return Growth("flat", total, 0.0, sentence)
+
+
+def _too_little(rows: int, total: int) -> Growth:
+    so_far = f"{rows:,} rows, +{size_text(total)}"
+    sentence = f"too little was sent to say how memory grows ({so_far}): run it on more data"
+    return Growth("short", total, 0.0, sentence)
+
+
 def _silent_growth(samples: Sequence[Sample], baseline: int, total: int) -> int:
     """By how much memory grew in stretches without a row, where that is more than a page takes; else 0."""
     least = max(_NOISE, total / 10)
@@ -113,7 +138,7 @@ def _silent_growth(samples: Sequence[Sample], baseline: int, total: int) -> int:
     for number, sample in enumerate(samples):
         is_last = number == len(samples) - 1
         highest_now = max(highest, sample.resident)
-        if sample.rows != rows or is_last:
+        if sample.rows != rows or (is_last and not rows):
             # What came in the last look may be of the rows; where it sent none at all, it is not.
             end = highest_now if sample.rows == rows else highest
             if end - before > least:

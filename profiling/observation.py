@@ -12,6 +12,8 @@ from typing import Literal
 Frame = str  # "update (connector.py:31)", the path short: from the connector's folder, else from its package
 
 # What a line of code is: of the connector (with the helpers in its folder), the SDK, a library, or the profiler itself.
+EndingKind = Literal["finished", "raised", "exited", "limit", "killed", "hung", "stopped", "failed"]
+
 Category = Literal["op.*", "fetching", "decoding", "own code", "profiler"]
 
 
@@ -99,7 +101,7 @@ class Ending:
     failed    it could not be started: configuration, import, schema()
     """
 
-    kind: Literal["finished", "raised", "exited", "limit", "killed", "hung", "stopped", "failed"]
+    kind: EndingKind
     sentence: str  # what a person reads: "update() raised KeyError: 'items'"
     place: Place | None = None  # the line of the connector that was running
     trace: tuple[str, ...] = ()  # lines of the traceback, or the stack where it was stopped
@@ -130,6 +132,7 @@ class Observation:
     baseline   resident memory just before update() was called
     rows       sent by table; `widest` is the largest row's encoded values
     limit      resident memory at which it is stopped; 0: none
+    grown      near which lines memory grew; where `grown_is_exact`, by which lines: they were stopped at one by one
     stacks     empty where py-spy could not look; `notes` say why
     rate       samples of stacks a second
     snapshots  of the second run, in order; empty where it was left out
@@ -150,6 +153,7 @@ class Observation:
     widest: int
     ending: Ending
     grown: Sequence[Grown] = ()
+    grown_is_exact: bool = False
     stacks: Sequence[Stack] = ()
     rate: int = 100
     main_cpu: float | None = None

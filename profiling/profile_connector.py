@@ -8,9 +8,14 @@ sends, and is looked at from outside; a second, slower run traces its allocation
 """
 
 import argparse
+import io
 import json
+import math
+import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +24,61 @@ from profiling.running import HUNG_SECONDS, MB, ProfileError, Request, observe
 
 CONNECTORS = Path(__file__).parents[1] / "connectors"
 RESULTS = Path(__file__).with_name("results")
+_PATIENCE = 3  # signals: then the person means it
 
 
 def main() -> int:
     """Profiles what the command line says; returns 0, or 1 when the connector did not end well."""
     arguments = _parser().parse_args()
+    say = _Terminal().say
     try:
         request = _request(arguments)
-        output = arguments.output or RESULTS / f"{_label(request.folder)}.html"
-        observation = observe(request, lambda line: print(line, flush=True))
+        output = _writable(arguments.output or RESULTS / f"{_label(request.folder)}.html")
+        with _interruptible():
+            observation = observe(request, say)
     except ProfileError as error:
         print(f"profile: {error}", file=sys.stderr)
         return 2
-    output.parent.mkdir(parents=True, exist_ok=True)
     report.write(observation, output)
-    print(terminal.text(observation))
-    print(f"\nreport: {output}")
+    say(terminal.text(observation))
+    say(f"\nreport: {output}")
     for name, path in observation.files.items():
-        print(f"{name}: {path}")
+        say(f"{name}: {path}")
     return 0 if observation.ending.kind in ("finished", "stopped") else 1
+
+
+class _Terminal:
+    """Prints as long as somebody reads: a closed pipe or a full disk is no reason to lose the report."""
+
+    def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
+
+    def say(self, line: str) -> None:
+        try:
+            print(line, flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP stop the connector, once: the report up to there is written then."""
+    told = 0
+
+    def stop(*_: object) -> None:
+        nonlocal told
+        told += 1
+        if told == 1 or told > _PATIENCE:
+            raise KeyboardInterrupt
+
+    signals = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,15 +91,41 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", type=Path, help="a JSON file with the state to start from; default: none")
     parser.add_argument("--output", type=Path, help="where to write the report; default: profiling/results/NAME.html")
     parser.add_argument(
-        "--limit", type=int, default=1024, help="MB of memory at which it is stopped, 0: none; default: %(default)s"
+        "--limit", type=_count, default=1024, help="MB of memory at which it is stopped, 0: none; default: %(default)s"
     )
-    parser.add_argument("--seconds", type=float, default=600, help="it is stopped then; default: %(default)s")
+    parser.add_argument("--seconds", type=_duration, default=600, help="it is stopped then; default: %(default)s")
     parser.add_argument(
-        "--hung", type=float, default=HUNG_SECONDS, help="seconds without a sign of life; default: %(default)s"
+        "--hung", type=_duration, default=HUNG_SECONDS, help="seconds without a sign of life; default: %(default)s"
     )
-    parser.add_argument("--no-allocations", action="store_true", help="leave out the second, slower run")
+    parser.add_argument("--no-allocations", action="store_true", help="leave out the slower runs, which name lines")
     parser.add_argument("--memray", action="store_true", help="one more run under memray, if it is installed")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 on")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
+
+
+def _writable(output: Path) -> Path:
+    """The file, once it is sure that it can be written: a profile may take long."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("a"):
+            return output
+    except OSError as error:
+        raise ProfileError(f"the report {output} cannot be written: {error.strerror}") from error
 
 
 def _request(arguments: argparse.Namespace) -> Request:
@@ -102,7 +169,7 @@ def _object(path: Path, what: str) -> dict[str, Any]:
         found = json.loads(path.read_text())
     except OSError as error:
         raise ProfileError(f"the {what} {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProfileError(f"the {what} {path} is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise ProfileError(f"the {what} {path} is no JSON object, such as {{}}")

@@ -19,6 +19,8 @@ from profiling.findings import (
     Verdict,
     ending_sentence,
     fullest,
+    grown_title,
+    grown_words,
     judge,
     key_figures,
     lines,
@@ -34,7 +36,7 @@ TIME_WORDS = {
     "decoding": "making values of bytes: JSON, CSV, dates, compression",
     "own code": "the connector's own lines",
     "op.*": "sending rows and checkpoints, up to the SDK's own engine, which is not part of the profile",
-    "waiting": "no processor was used: the source was waited for, or a lock, or a pause",
+    "waiting": "no processor was used: the source was waited for, a lock or a pause, or other programs had it",
 }
 _HERE = Path(__file__).parent
 
@@ -174,9 +176,9 @@ def _grown(observation: Observation) -> list[str]:
     if not grown:
         return []
     return [
-        "<h3>Memory grew while these lines ran</h3>",
+        f"<h3>{grown_title(observation)}</h3>",
         _table(["line", "resident memory grew by"], [[_line(one.place), growth_text(one.size)] for one in grown]),
-        _note("From the first run, as the system counts it: memory of libraries too, but not who holds it."),
+        _note(grown_words(observation)),
     ]
 
 

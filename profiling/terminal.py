@@ -2,7 +2,17 @@
 
 import textwrap
 
-from profiling.findings import Finding, Verdict, ending_sentence, fullest, judge, key_figures, lines, spread
+from profiling.findings import (
+    Finding,
+    Verdict,
+    ending_sentence,
+    fullest,
+    grown_title,
+    judge,
+    key_figures,
+    lines,
+    spread,
+)
 from profiling.observation import Mark, Observation
 from profiling.stacks import time_split
 from profiling.units import (
@@ -79,16 +89,10 @@ def _usage_line(label: str, resident: int) -> str:
 
 
 def _chosen_marks(observation: Observation) -> list[tuple[str, Mark]]:
-    """Some checkpoints with their numbers; pages where no checkpoint was sent."""
-    for kind in ("checkpoint", "page"):
-        marks = [mark for mark in observation.marks if mark.kind == kind]
-        if marks:
-            numbered = [
-                (f"{kind} {number}, {mark.label}" if mark.label and kind == "page" else f"{kind} {number}", mark)
-                for number, mark in enumerate(marks, 1)
-            ]
-            return spread(numbered, _MOST_MARKS)
-    return []
+    """Some checkpoints; pages where there were few checkpoints."""
+    checkpoints, pages = ([mark for mark in observation.marks if mark.kind == kind] for kind in ("checkpoint", "page"))
+    marks = checkpoints if len(checkpoints) >= min(_MOST_MARKS, len(pages)) else pages
+    return spread([(mark.label, mark) for mark in marks], _MOST_MARKS)
 
 
 def _holdings(observation: Observation) -> list[str]:
@@ -112,7 +116,7 @@ def _holdings(observation: Observation) -> list[str]:
 
 def _growth(observation: Observation) -> list[str]:
     grown = sorted((one for one in observation.grown if one.size > 0), key=lambda one: -one.size)[:5]
-    found = ["--- Memory grew while these lines ran ---"] if grown else []
+    found = [f"--- {grown_title(observation)} ---"] if grown else []
     for one in grown:
         found += [f"{printable(one.place)}: {growth_text(one.size)}", *_source(one.place.source)]
     return found

@@ -48,7 +48,10 @@ def marks(kind: Any, count: int, looks: Sequence[Sample], label: str = "") -> li
     """So many marks, evenly over the looks."""
     step = len(looks) / (count + 1)
     chosen = [looks[int(step * (number + 1))] for number in range(count)]
-    return [Mark(look.seconds, kind, label, look.rows, look.resident) for look in chosen]
+    return [
+        Mark(look.seconds, kind, f"{kind} {number}{label}", look.rows, look.resident)
+        for number, look in enumerate(chosen, 1)
+    ]
 
 
 def example(looks: Sequence[Sample], **values: Any) -> Observation:
@@ -117,7 +120,7 @@ def flat() -> Observation:
     ]
     return example(
         looks,
-        marks=[*tables, *marks("checkpoint", 240, looks), *marks("page", 2400, looks, "orders")],
+        marks=[*tables, *marks("checkpoint", 240, looks), *marks("page", 2400, looks, ", orders")],
         rows={"customers": 220_000, "orders": 680_000, "order_lines_of_the_last_two_years": 300_000},
         snapshots=(
             snapshot("at the start", 0.0, 0, holding(PARSE, 0.1, 40)),

@@ -98,6 +98,27 @@ class TestShape:
         assert growth.shape == "width"
         assert "the widest has 60 MB, and memory grew by 180 MB, 3.0 times that" in growth.sentence
 
+    def test_so_much_with_the_first_rows_that_it_is_no_page(self) -> None:
+        growth = growth_of(sending(lambda share: min(share / 0.25, 1) * 120, rows=10_000_000))
+        assert growth.shape == "plateau"
+        assert growth.sentence.startswith("memory grew by 120 MB with the first rows, and no more after them")
+
+    def test_what_is_taken_after_the_last_row_is_no_collecting(self) -> None:
+        looks = [(3.0, 5000 * number) for number in range(100)] + [(3.0 + number, 495_000) for number in range(100)]
+        assert growth_of(observed(looks)).shape == "steps"
+
+    def test_a_leak_that_begins_late_is_forecast_by_its_own_pace(self) -> None:
+        growth = growth_of(sending(lambda share: 5 + max(share - 0.7, 0) * 300))
+        assert growth.shape == "rows"
+        assert growth.per_100k == pytest.approx(30 * MB, rel=0.3)
+
+    def test_few_rows_are_no_pace(self) -> None:
+        growth = growth_of(sending(lambda share: 300 * share, rows=50))
+        assert growth.shape in ("steps", "collects")
+
+    def test_memory_that_is_more_than_the_data_says_nothing(self) -> None:
+        assert growth_of(sending(lambda share: min(share / 0.25, 1) * 20, rows=10_000)).shape == "short"
+
     def test_too_little_to_say(self) -> None:
         assert growth_of(observed([])).shape == "short"
         assert growth_of(observed([(1.0, 0), (2.0, 5)])).shape == "short"
@@ -110,7 +131,7 @@ def test_a_leak_is_never_called_flat(megabytes: int, rows: int, noise: float) ->
     assert growth_of(observation).per_100k == pytest.approx(megabytes * MB / rows * 100_000, rel=0.3)
 
 
-@given(st.floats(0, 40), st.integers(1_000, 10_000_000), st.floats(0, 7))
+@given(st.floats(0, 40), st.integers(600_000, 10_000_000), st.floats(0, 7))
 def test_a_constant_is_never_called_growth(megabytes: float, rows: int, noise: float) -> None:
     observation = sending(lambda share: megabytes * min(share / 0.25, 1) + noise * (share * 31 % 1), rows)
     assert growth_of(observation).shape == "flat"

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,81 @@ class TestWhateverTheConnectorDoesItIsSeenUpToThere:
     def test_the_state_is_given_to_it(self, make: Make) -> None:
         assert seen(make("send(state['n'])"), state={"n": 3}).rows == {"items": 3}
 
+    def test_its_exception_has_a_text_that_cannot_be_made(self, make: Make) -> None:
+        folder = make("class E(Exception):", "    def __str__(self): raise ValueError", "raise E")
+        assert seen(folder).ending.sentence == "E: (its text cannot be shown)"
+
+    def test_its_exception_has_a_very_long_text(self, make: Make) -> None:
+        ending = seen(make("raise ValueError('x' * 5_000_000)")).ending
+        assert len(ending.sentence) < 600
+        assert ending.sentence.endswith("(5,000,012 characters)")
+        assert sum(map(len, ending.trace)) < 10_000
+
+    def test_it_removes_all_temporary_files(self, make: Make) -> None:
+        folder = make(
+            "import glob, shutil, tempfile",
+            "for path in glob.glob(os.path.dirname(tempfile.gettempdir()) + '/*'):",
+            "    shutil.rmtree(path, ignore_errors=True)",
+            "    os.path.isfile(path) and os.remove(path)",
+            "send(10)",
+            "time.sleep(0.2)",
+        )
+        observation = seen(folder)
+        assert (observation.ending.kind, observation.rows) == ("finished", {"items": 10})
+
+    def test_it_is_async(self, make: Make) -> None:
+        folder = make("pass")
+        text = (folder / "connector.py").read_text()
+        (folder / "connector.py").write_text(text.replace("def update", "async def update"))
+        assert "update() is async" in seen(folder).ending.sentence
+
+    def test_it_takes_all_memory_before_update(self, make: Make) -> None:
+        folder = make("pass")
+        text = (folder / "connector.py").read_text()
+        (folder / "connector.py").write_text(text + "kept = bytearray(300_000_000)\ntime.sleep(1)\n")
+        ending = seen(folder, limit=200 * MB).ending
+        assert (ending.kind, ending.sentence) == (
+            "limit",
+            "it reached 200 MB before update(): at import or in schema()",
+        )
+
+    def test_what_it_forks_is_counted_once(self, make: Make) -> None:
+        folder = make(
+            "held = bytearray(150_000_000)",
+            "children = [os.fork() for _ in range(1)]",
+            "if 0 in children: time.sleep(1.5); os._exit(0)",
+            "time.sleep(1.2)",
+            "send(10)",
+        )
+        observation = seen(folder, limit=300 * MB)
+        assert observation.ending.kind == "finished"
+        assert observation.peak.resident - observation.baseline < 200 * MB
+
+    def test_it_reads_files_beside_it(self, make: Make) -> None:
+        assert seen(make("open('configuration.json').read()")).ending.kind == "finished"
+
+    def test_it_leaves_nothing_in_the_temporary_folder(
+        self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kept = tmp_path / "tmp"
+        kept.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(kept))
+        seen(make("import tempfile", "tempfile.mkdtemp()", "send(10)"))
+        assert list(kept.iterdir()) == []
+
+
+class TestLookingChangesNothing:
+    def test_what_the_connector_lets_go_is_let_go(self, make: Make) -> None:
+        folder = make(
+            "import gc",
+            "gc.disable()",
+            "for page in range(40):",
+            "    rows = bytearray(20_000_000)",
+            "    time.sleep(0.06)",
+        )
+        observation = seen(folder)
+        assert observation.peak.resident - observation.baseline < 70 * MB
+
 
 def _runs(pid: int) -> bool:
     deadline = time.monotonic() + 5
@@ -210,7 +286,8 @@ class TestWhichLineHoldsTheMemory:
             "for n in range(150): area[n * 1_000_000:(n + 1) * 1_000_000] = b'x' * 1_000_000; time.sleep(0.005)",
             "send(10)",
         )
-        observation = seen(folder)
+        observation = seen(folder, allocations=True)
+        assert observation.grown_is_exact
         assert str(observation.grown[0].place) == f"connector.py:{FIRST_LINE + 2}"
         assert observation.grown[0].size > 100 * MB
 
@@ -316,17 +393,42 @@ class TestCommand:
         assert len(run.stderr.splitlines()) == 1
         assert run.stdout == ""
 
+    @pytest.mark.parametrize(
+        "arguments", [["--limit", "-5"], ["--seconds", "nan"], ["--hung", "0"], ["--seconds", "soon"]]
+    )
+    def test_numbers_that_are_none_are_refused(self, make: Make, arguments: list[str]) -> None:
+        run = profile(make("pass"), *arguments)
+        assert run.returncode == 2
+        assert f"{arguments[1]} is no number" in run.stderr
+
+    def test_a_report_that_cannot_be_written_is_told_before_anything_runs(self, make: Make, tmp_path: Path) -> None:
+        run = profile(make("pass"), "--output", tmp_path)
+        assert (run.returncode, run.stdout) == (2, "")
+        assert run.stderr == f"profile: the report {tmp_path} cannot be written: Is a directory\n"
+
+    def test_without_a_limit_and_with_a_closed_pipe_there_is_a_report(self, make: Make, tmp_path: Path) -> None:
+        report = tmp_path / "report.html"
+        command = (
+            f"{sys.executable} -m profiling.profile_connector {make('send(10)')} --limit 0 --output {report} | true"
+        )
+        run = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+        assert run.stderr == ""
+        assert "no limit was set" in report.read_text()
+
     def test_no_folder_is_told_to_who_calls_it_too(self, tmp_path: Path) -> None:
         with pytest.raises(ProfileError, match=r"has no connector\.py"):
             seen(tmp_path)
 
-    def test_ctrl_c_still_writes_the_report(self, make: Make, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_stops_it_and_the_report_is_written(
+        self, make: Make, tmp_path: Path, number: signal.Signals
+    ) -> None:
         report = tmp_path / "report.html"
         folder = make("send(10)", "time.sleep(60)")
         command = [sys.executable, "-m", "profiling.profile_connector", str(folder), "--output", str(report)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        time.sleep(4)
-        process.send_signal(signal.SIGINT)
+        time.sleep(3)
+        process.send_signal(number)
         said, _ = process.communicate(timeout=60)
-        assert "it was stopped by Ctrl-C" in said
-        assert "it was stopped by Ctrl-C" in report.read_text()
+        assert "it was stopped by hand" in said
+        assert "it was stopped by hand" in report.read_text()
