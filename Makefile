@@ -38,10 +38,10 @@ format: .venv/ready ## put code and imports into the form that `make test` asks 
 profile: .venv/ready ## where a connector's memory and time go, as a report: make profile CONNECTOR=files (or any folder)
 	@$(BIN)/python -m profiling.profile_connector $(or $(CONNECTOR),files) $(if $(CONFIGURATION),--configuration "$(CONFIGURATION)") $(if $(STATE),--state "$(STATE)")
 
-causes: .venv/ready ## the seven causes of high memory, a bad and a good connector for each, measured side by side
+causes: .venv/ready ## the seven causes of high memory, bad and good side by side; rewrites the figures in profiling/causes
 	@$(BIN)/python -m profiling.causes
 
-bench: .venv/ready ## speed and memory beside what they cannot be better than; less data: QUICK=1, one connector: CONNECTOR=rest
+bench: .venv/ready ## speed and memory of every connector beside the fastest possible; QUICK=1: less data; CONNECTOR=rest: one
 	@$(BIN)/python -m profiling.bench $(CONNECTOR) $(if $(QUICK),--quick)
 
 bench-check: .venv/ready ## the quick benchmark, its ratios compared with the stored ones; names what got worse

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from profiling.growth import Growth, growth_of
-from profiling.observation import Ending, Holding, Observation, Place, Snapshot
+from profiling.observation import Ending, Grown, Holding, Observation, Place, Snapshot
 from profiling.units import count_text, growth_text, plural, seconds_text, share_text, size_text
 
 Severity = Literal["good", "watch", "bad", "unknown"]
 Item = TypeVar("Item")
 
-_ENDED_BADLY = ("raised", "exited", "limit", "killed", "hung", "failed")
 _SEVERITY: dict[str, Severity] = {
     "flat": "good",
     "collects": "bad",
@@ -85,14 +84,13 @@ def judge(observation: Observation) -> Verdict:
     """The verdict on a run; one that did not finish is told by its ending first."""
     growth = _growth(observation)
     ending = observation.ending
-    badly = ending.kind in _ENDED_BADLY
-    if badly:
+    if ending.is_bad:
         headline, second = ending.sentence, "" if growth.shape == "short" else growth.sentence
     else:
         headline, second = growth.sentence, "" if ending.kind == "finished" else ending.sentence
     if not observation.samples:
         second = "nothing was measured, as update() was not called"
-    severity = "bad" if badly else _SEVERITY[growth.shape]
+    severity = "bad" if ending.is_bad else _SEVERITY[growth.shape]
     return Verdict(severity, _capitalised(headline), _capitalised(second), _findings(observation, growth), growth)
 
 
@@ -166,7 +164,7 @@ def _was_cut_short(observation: Observation) -> bool:
 
 def _grown(observation: Observation, growth: Growth) -> list[Finding]:
     """The line that ran while memory grew most."""
-    most = max(observation.grown, key=lambda grown: grown.size, default=None)
+    most = next(iter(grown_lines(observation)), None)
     if most is None or most.size < _LEAST_GROWN:
         return []
     if not observation.grown_is_exact:
@@ -174,6 +172,12 @@ def _grown(observation: Observation, growth: Growth) -> list[Finding]:
     whole = sum(grown.size for grown in observation.grown)
     detail = f"{growth_text(most.size)} of {growth_text(whole)}, in a run that stopped at every line"
     return [Finding("memory grew most while this line ran", most.place, detail)]
+
+
+def grown_lines(observation: Observation, limit: int = 5) -> list[Grown]:
+    """The lines by or near which memory grew, the first one most."""
+    grown = [one for one in observation.grown if one.size > 0]
+    return sorted(grown, key=lambda one: one.size, reverse=True)[:limit]
 
 
 def grown_title(observation: Observation) -> str:

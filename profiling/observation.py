@@ -70,11 +70,6 @@ class Holding:
     count: int
     via: str = ""
 
-    @property
-    def average(self) -> float:
-        """Bytes of one object."""
-        return self.size / self.count if self.count else 0.0
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -105,6 +100,11 @@ class Ending:
     sentence: str  # what a person reads: "update() raised KeyError: 'items'"
     place: Place | None = None  # the line of the connector that was running
     trace: tuple[str, ...] = ()  # lines of the traceback, or the stack where it was stopped
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the connector is to blame for it."""
+        return self.kind not in ("finished", "stopped")
 
 
 @dataclass(frozen=True, slots=True)

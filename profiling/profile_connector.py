@@ -44,7 +44,7 @@ def main() -> int:
     say(f"\nreport: {output}")
     for name, path in observation.files.items():
         say(f"{name}: {path}")
-    return 0 if observation.ending.kind in ("finished", "stopped") else 1
+    return 1 if observation.ending.is_bad else 0
 
 
 class _Terminal:

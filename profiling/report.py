@@ -19,6 +19,7 @@ from profiling.findings import (
     Verdict,
     ending_sentence,
     fullest,
+    grown_lines,
     grown_title,
     grown_words,
     judge,
@@ -172,7 +173,7 @@ def _holding(line: Line, largest: Line) -> list[str]:
 
 
 def _grown(observation: Observation) -> list[str]:
-    grown = sorted((one for one in observation.grown if one.size > 0), key=lambda one: -one.size)[:5]
+    grown = grown_lines(observation)
     if not grown:
         return []
     return [
@@ -224,7 +225,6 @@ def _split_bar(split: dict[str, float]) -> str:
 
 def _run(observation: Observation, path: Path) -> list[str]:
     ending = observation.ending
-    badly = ending.kind not in ("finished", "stopped")
     facts = {
         "connector": str(observation.folder),
         "ended": ending_sentence(observation),
@@ -236,8 +236,8 @@ def _run(observation: Observation, path: Path) -> list[str]:
     parts = [_words(facts)]
     parts += [_note(note) for note in observation.notes]
     parts += [_file_link(name, file, path) for name, file in observation.files.items()]
-    parts += _folded("Where it was when it ended", ending.trace, is_open=badly)
-    parts += _folded("The last lines of its log", observation.log, is_open=badly)
+    parts += _folded("Where it was when it ended", ending.trace, is_open=ending.is_bad)
+    parts += _folded("The last lines of its log", observation.log, is_open=ending.is_bad)
     if observation.settings:
         parts += ["<h3>Settings</h3>", _words(observation.settings)]
     parts.append(_note("MB is 1024² bytes, GB is 1024³."))

@@ -7,6 +7,7 @@ from profiling.findings import (
     Verdict,
     ending_sentence,
     fullest,
+    grown_lines,
     grown_title,
     judge,
     key_figures,
@@ -115,7 +116,7 @@ def _holdings(observation: Observation) -> list[str]:
 
 
 def _growth(observation: Observation) -> list[str]:
-    grown = sorted((one for one in observation.grown if one.size > 0), key=lambda one: -one.size)[:5]
+    grown = grown_lines(observation)
     found = [f"--- {grown_title(observation)} ---"] if grown else []
     for one in grown:
         found += [f"{printable(one.place)}: {growth_text(one.size)}", *_source(one.place.source)]
@@ -136,7 +137,7 @@ def _time(observation: Observation) -> list[str]:
 def _ending(observation: Observation) -> list[str]:
     ending = observation.ending
     found = _wrapped(f"Ended: {ending_sentence(observation)}")
-    if ending.kind not in ("finished", "stopped"):
+    if ending.is_bad:
         found += [kept for line in ending.trace for kept in _kept(line)]
     for note in observation.notes:
         found += _wrapped(f"Note: {note}")

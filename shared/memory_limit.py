@@ -141,7 +141,7 @@ def _machine_bytes(root: Path) -> int:
 def group_folders(root: Path = Path("/")) -> list[tuple[Version, Path]]:
     """The folders of the process's control group and of those that it is in, of each version the outermost first.
 
-    Raises OSError or ValueError where there are no control groups.
+    Raises OSError, ValueError or IndexError where there are no control groups, or none that can be made out.
     """
     mounts = list(_mounts(root))
     return [

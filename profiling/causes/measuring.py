@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from profiling import charts
 from profiling.causes.gallery import FOLDER, KINDS, LARGE, SMALL, Cause, Kind
 from profiling.causes.sources import Sources
-from profiling.growth import growth_of
+from profiling.growth import Shape, growth_of
 from profiling.observation import Observation
 from profiling.running import Request, observe
 
 README = FOLDER / "README.md"
+WORDS: Mapping[Shape, str] = {
+    "flat": "stays flat",
+    "plateau": "grows with the first rows",
+    "collects": "collects before it sends",
+    "rows": "grows with the rows",
+    "width": "grows with the width of a row",
+    "steps": "grows in steps",
+    "short": "too little was sent",
+}
 _MB = 2**20
 
 
@@ -25,14 +34,12 @@ class Measured:
     large: int = LARGE
 
     def growth_mb(self, kind: Kind, rows: int) -> float:
-        """By how much memory grew during the run, at most."""
-        run = self.runs[kind, rows]
-        return (run.peak.resident - run.baseline) / _MB
+        return growth_mb(self.runs[kind, rows])
 
     @property
     def shape(self) -> str:
-        """What the report says that the bad one's memory grows with."""
-        return growth_of(self.runs["bad", self.large]).shape
+        """What the report says of the bad one's memory."""
+        return WORDS[growth_of(self.runs["bad", self.large]).shape]
 
     def picture(self) -> str:
         title = f"{self.cause.name}: {self.cause.amount(self.large)}"
@@ -46,14 +53,17 @@ def measure(
 
     Raises RuntimeError when one does not reach its end: its figures would mean nothing.
     """
-    measured = Measured(cause, {}, small, large)
+    runs: dict[tuple[Kind, int], Observation] = {}
     for kind in KINDS:
         for rows in (small, large):
-            run = run_of(sources, cause, kind, rows)
-            measured = Measured(cause, {**measured.runs, (kind, rows): run}, small, large)
-            growth = measured.growth_mb(kind, rows)
-            tell(f"  {cause.name}/{kind}, {cause.amount(rows)}: +{growth:.0f} MB in {run.seconds:.1f} s")
-    return measured
+            run = runs[kind, rows] = run_of(sources, cause, kind, rows)
+            tell(f"  {cause.name}/{kind}, {cause.amount(rows)}: +{growth_mb(run):.0f} MB in {run.seconds:.1f} s")
+    return Measured(cause, runs, small, large)
+
+
+def growth_mb(run: Observation) -> float:
+    """By how much memory grew during the run, at most."""
+    return (run.peak.resident - run.baseline) / _MB
 
 
 def run_of(sources: Sources, cause: Cause, kind: Kind, rows: int, allocations: bool = False) -> Observation:

@@ -85,7 +85,7 @@ def _group(most: int) -> Iterator[Path | None]:
 def _new_group(most: int) -> Path | None:
     try:
         innermost = dict(group_folders())
-    except (OSError, ValueError):  # no Linux
+    except (OSError, ValueError, IndexError):  # no Linux
         return None
     for version, parent in innermost.items():
         folder = parent / f"limited-{os.getpid()}-{next(_numbers)}"

@@ -205,9 +205,13 @@ class TestTheLinesThatHoldMemory:
         assert (line.count, line.average) == (9_000, line.peak / 9_000)
 
     def test_the_peak_is_the_fullest_snapshot_whatever_it_is_called(self) -> None:
-        run = observations.collecting()
-        snapshots = [replace(snapshot, label="checkpoint") for snapshot in run.snapshots]
-        assert fullest(snapshots).traced == max(snapshot.traced for snapshot in snapshots)
+        sizes = {"the peak, it says": 2.0, "the fullest": 9.0, "after update()": 5.0}
+        snapshots = [
+            observations.snapshot(label, number, 5, observations.holding(PARSE, size, 10))
+            for number, (label, size) in enumerate(sizes.items())
+        ]
+        assert fullest(snapshots).label == "the fullest"
+        assert lines(replace(observations.flat(), snapshots=snapshots))[0].peak == 9 * MB
 
     def test_one_line_through_two_libraries_is_one_line(self) -> None:
         held = (observations.holding(PARSE, 2.0, 10, "a.py:1"), observations.holding(PARSE, 3.0, 20, "b.py:2"))

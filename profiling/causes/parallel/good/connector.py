@@ -1,8 +1,8 @@
 """Customers of an API, several pages at a time.
 
-Good: at most so many pages are under way or wait to be sent. The next one is asked for only when the first of them is
-taken, so that fetching never gets ahead of sending. Pages are sent in their order, and the state says which is next:
-a sync that fails goes on there.
+Good: at most `PAGES_AHEAD` pages are under way or wait to be sent. The next one is asked for only when the first of
+them is taken, so that fetching never gets ahead of sending. Pages are sent in their order, and the state says which is
+next: a sync that fails goes on there.
 """
 
 from collections import deque
