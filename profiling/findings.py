@@ -28,6 +28,7 @@ _EXPLAINED_WHERE_CUT_SHORT = 0.1
 _LEAST_GROWN = 4 * 2**20  # bytes: less is no finding
 _SECOND_SHARE = 1 / 3  # of what the culprit has made, from which on the line after it is named too
 _LEAST_SHARE = 0.001  # of all that Python traces; lines below it are left out
+_ROWS_FOR_A_PACE = 10_000
 _LEAST_SECONDS = 0.5  # a shorter run says nothing about speed
 
 
@@ -261,7 +262,7 @@ def key_figures(observation: Observation, growth: Growth) -> list[Figure]:
         limit = f"{share_text(peak.resident / observation.limit)} of the limit of {size_text(observation.limit)}"
     figures.append(Figure("peak memory", size_text(peak.resident), limit))
     above = growth_text(max(0, growth.total))
-    if growth.shape == "rows":
+    if growth.shape in ("rows", "flat", "plateau") and rows >= _ROWS_FOR_A_PACE:
         figures.append(Figure("growth per 100,000 rows", growth_text(growth.per_100k), f"{above} above the start"))
     else:
         figures.append(Figure("above the start", above, f"{size_text(observation.baseline)} before update()"))

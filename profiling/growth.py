@@ -43,7 +43,7 @@ class Growth:
                 steps     in few jumps, with plateaus between them
                 short     too few rows or samples to say
     total       bytes over the baseline at the peak
-    per_100k    bytes for every 100,000 rows, where it grows with them; where it collects, what it held for each
+    per_100k    bytes for every 100,000 rows, once the first are sent; where it collects, what it held for each
     sentence    "memory grows with the rows: 38 MB for every 100,000, 1 GB is reached at about 2.6 M rows"
     """
 
@@ -87,7 +87,7 @@ def _while_sending(observation: Observation, samples: Sequence[Sample], rows: in
     marks.append(observation.peak.resident)  # also what came after the last row
     later = marks[-1] - marks[0]
     if later < max(_NOISE, _LATER_SHARE * total):
-        return _not_growing(observation, rows, total)
+        return _not_growing(observation, rows, total, later)
     if rows < _LEAST_ROWS:
         return Growth("steps", total, 0.0, f"memory grew by {size_text(total)} in {rows:,} rows, or pages of them")
     rows_a_bin = rows * (1 - _WARM) / _BINS
@@ -104,24 +104,24 @@ def _while_sending(observation: Observation, samples: Sequence[Sample], rows: in
     return Growth("rows", total, per_row * 100_000, sentence)
 
 
-def _not_growing(observation: Observation, rows: int, total: int) -> Growth:
+def _not_growing(observation: Observation, rows: int, total: int, later: int) -> Growth:
     """The verdict on a run whose memory does not grow from row to row: is that because it is flat?"""
     sent = observation.samples[-1].sent
-    per_100k = total / rows * 100_000
     if total > max(_LEAST_HELD, sent):
         sentence = f"it holds what it sends: memory grew by {size_text(total)}, and all rows together have "
-        return Growth("collects", total, per_100k, sentence + size_text(sent))
+        return Growth("collects", total, total / rows * 100_000, sentence + size_text(sent))
     if total > max(_NOISE, sent):
         return _too_little(rows, total)
+    per_100k = max(later, 0) / (rows * (1 - _WARM)) * 100_000 if rows >= _LEAST_ROWS else 0.0
     if total > _MOST_FLAT:
         sentence = (
             f"memory grew by {size_text(total)} with the first rows, and no more after them: that is more than pages "
             "and buffers should take; run it on more data to see whether it grows with that"
         )
-        return Growth("plateau", total, 0.0, sentence)
+        return Growth("plateau", total, per_100k, sentence)
     peak = size_text(observation.peak.resident)
     sentence = f"memory stays flat: {peak} at most, {size_text(total)} more than before update()"
-    return Growth("flat", total, 0.0, sentence)
+    return Growth("flat", total, per_100k, sentence)
 
 
 def _too_little(rows: int, total: int) -> Growth:
