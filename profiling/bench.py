@@ -5,15 +5,17 @@
     make bench CONNECTOR=files    one connector
     make bench-check              the quick one, its ratios compared with ratios.json; exit code 1 if any is worse
 
-Every single run is in results/bench.json afterwards. A promise that is missed is no failure: figures are the result.
+Every single run is in results/bench.json afterwards, of less data in results/bench-quick.json; a run that fails leaves
+there what was measured of the connectors before. A promise that is missed is no failure: figures are the result.
 """
 
 import argparse
 import importlib
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 from profiling import bench_check, bench_report
@@ -61,9 +63,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace, interruption: Interruption) -> int:
     stored = bench_check.load(bench_check.PATH) if options.check else {}  # a damaged file is told before it takes time
-    machine, results = _measured(options.connectors, options.quick, interruption)
-    path = bench_report.save(machine, results)
+    path = bench_report.RESULTS / ("bench-quick.json" if options.quick else "bench.json")
+    machine, results = _measured(options.connectors, options.quick, interruption, path)
     say(f"\n{bench_report.report(results)}")
+    if options.quick:
+        say("with so little data the promises are only a hint: judge by the full run")
     say(f"\nmeasured on {machine}; every single run: {os.path.relpath(path)}")
     ratios = bench_check.ratios_of(results)
     if options.store:
@@ -79,29 +83,20 @@ def _run(options: argparse.Namespace, interruption: Interruption) -> int:
     return 1 if found.worse else 0
 
 
-def _measured(connectors: Sequence[str], quick: bool, interruption: Interruption) -> tuple[str, list[Result]]:
-    """The machine with the software that was on it, and what was measured."""
-    machine, results = [bench_report.machine()], list[Result]()
+def _measured(
+    connectors: Sequence[str], quick: bool, interruption: Interruption, path: Path | None = None
+) -> tuple[str, list[Result]]:
+    """The machine with the software that was on it, and what was measured; saved at the path after every connector."""
+    machine, results = bench_report.machine(), list[Result]()
     for name in connectors:
         # Imported only now: every measured process imports this module, and has no use for the others.
         benchmark: Benchmark[Any] = importlib.import_module(f"profiling.benchmark_{name}").BENCHMARK
-        with _running(benchmark, interruption) as sources, closing(benchmark.measure(sources, quick)) as found:
-            machine.append(benchmark.software(sources))
+        with interruption.running(benchmark.start()) as sources, closing(benchmark.measure(sources, quick)) as found:
+            machine = f"{machine}, {benchmark.software(sources)}"
             results += found
-    return ", ".join(machine), results
-
-
-@contextmanager
-def _running(benchmark: Benchmark[Any], interruption: Interruption) -> Iterator[Any]:
-    """Starts what a benchmark reads; ends it on exit, whatever happens."""
-    with ExitStack() as running:
-        with interruption.held_back():
-            sources = running.enter_context(benchmark.start())
-        try:
-            yield sources
-        finally:
-            with interruption.held_back():
-                running.close()
+        if path is not None:
+            bench_report.save(path, machine, results)
+    return machine, results
 
 
 def _store(machine: str, measured: Ratios, connectors: Collection[str]) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from profiling.bench_report import FLAT_MB, Spread, summaries
-from profiling.benchmark import Result, Verdict
+from profiling.benchmark import Judgement, Result
 
 PATH = Path(__file__).parent / "ratios.json"
+_WRITE_IT = "write it on a quiet machine with .venv/bin/python -m profiling.bench --store"
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,22 @@ MEASURES = {
     "growth": Measure("{:.1f} MB more memory", beyond=FLAT_MB),
 }
 
-Ratios = Mapping[str, Mapping[str, Spread]]  # the measures by their name, by the data set and the variant
+# By data set and variant, the measures by their name. Most are ratios; the growth of memory is in megabytes.
+Ratios = Mapping[str, Mapping[str, Spread]]
 
 
 class DamagedFile(Exception):
     """The stored ratios cannot be read; the message is for a person."""
 
 
-Figure = tuple[str, str]  # ("files CSV, ours", "over floor")
+FigureName = tuple[str, str]  # ("files CSV, ours", "over floor")
 
 
 @dataclass
 class Changes:
     """What is otherwise than it was stored, in sentences."""
 
-    worse: dict[Figure, str] = field(default_factory=dict)
+    worse: dict[FigureName, str] = field(default_factory=dict)
     better: list[str] = field(default_factory=list)
     in_one_only: list[str] = field(default_factory=list)
     compared: int = 0
@@ -90,7 +92,7 @@ def ratios_of(results: Iterable[Result]) -> dict[str, dict[str, Spread]]:
     """The figures of every sync. A scenario has none: its promise is judged where it is measured."""
     found = {}
     for comparison in results:
-        if isinstance(comparison, Verdict):
+        if isinstance(comparison, Judgement):
             continue
         syncs = {variant.name for variant in comparison.data_set.variants if variant.kind == "sync"}
         for summary in summaries(comparison):
@@ -119,7 +121,7 @@ def changes(measured: Ratios, stored: Ratios) -> Changes:
     return found
 
 
-def _compare(found: Changes, figure: Figure, now: Spread, before: Spread) -> None:
+def _compare(found: Changes, figure: FigureName, now: Spread, before: Spread) -> None:
     name, measure = figure[0], MEASURES[figure[1]]
     above, below = measure.is_above(now.median, before), measure.is_below(now.median, before)
     sentence = f"{name}: {measure.told(now.median)}, stored {before.median:.2f} ({before.low:.2f} to {before.high:.2f})"
@@ -138,11 +140,10 @@ def load(path: Path) -> dict[str, dict[str, Spread]]:
         content = json.loads(path.read_text())
         return {name: _spreads(measures) for name, measures in content["ratios"].items()}
     except FileNotFoundError:
-        raise DamagedFile(f"{path.name} is not there: write it with --store on a quiet machine") from None
+        raise DamagedFile(f"{path.name} is not there: {_WRITE_IT}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFile(
-            f"{path.name} is damaged ({type(error).__name__}: {error}): take it from the repository, or remove it and "
-            "write it anew with --store on a quiet machine"
+            f"{path.name} is damaged ({type(error).__name__}: {error}): take it from the repository, or {_WRITE_IT}"
         ) from None
 
 

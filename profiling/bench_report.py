@@ -1,4 +1,4 @@
-"""Makes figures of what a benchmark measured, verdicts of the figures, and one table of everything."""
+"""Makes figures of what a benchmark measured, judgements of the figures, and one table of everything."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import psutil
 
-from profiling.benchmark import DOCUMENTED, Comparison, DataSet, Result, Run, Variant, Verdict
+from profiling.benchmark import DOCUMENTED, Comparison, DataSet, Judgement, Result, Run, Variant
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -118,41 +118,43 @@ def ratio(over: Sequence[Run], under: Sequence[Run]) -> Spread:
     return Spread.of(one.seconds / other.seconds for one, other in zip(over, under, strict=True))
 
 
-# Verdicts
+# Judgements
 
 
-def verdicts(comparison: Comparison) -> list[Verdict]:
+def judgements(comparison: Comparison) -> list[Judgement]:
     """What every sync of the data set keeps of what it promises."""
     judged = {variant.name for variant in comparison.data_set.variants if variant.kind == "sync"}
     found = [summary for summary in summaries(comparison) if summary.name in judged]
-    return [verdict for summary in found for verdict in _judged(summary, comparison.data_set)]
+    return [judgement for summary in found for judgement in _judged(summary, comparison.data_set)]
 
 
-def _judged(summary: Summary, data_set: DataSet) -> Iterator[Verdict]:
+def _judged(summary: Summary, data_set: DataSet) -> Iterator[Judgement]:
     name = f"{data_set.name}, {summary.name}"
     if summary.over_floor and data_set.most_over_floor:
         over, most, least = summary.over_floor.median, data_set.most_over_floor, data_set.aim_over_floor
         aim = f"{least} times" if least else ""
         promise = f"takes at most {most} times its floor"
-        yield Verdict(name, promise, f"{over:.2f} times", over <= most, aim, over <= (least or most))
+        yield Judgement(name, promise, f"{over:.2f} times", over <= most, aim, over <= (least or most))
     if summary.speed_up and data_set.is_faster:
         speed_up = summary.speed_up.median
         promise, measured = "is faster than the documented pattern", f"{speed_up:.2f} times as fast"
         met, aim_met = speed_up > LEAST_SPEED_UP, speed_up >= AIM_SPEED_UP
-        yield Verdict(name, promise, measured, met, f"{AIM_SPEED_UP} times", aim_met)
+        yield Judgement(name, promise, measured, met, f"{AIM_SPEED_UP} times", aim_met)
     small = summary.small_growth_mb.high if summary.small_growth_mb else 0.0
     large = summary.growth_mb.high if summary.growth_mb else 0.0
     grown = max(small, large)
-    yield Verdict(name, f"grows by at most {data_set.most_mb:.0f} MB", f"{grown:.1f} MB", grown <= data_set.most_mb)
+    yield Judgement(name, f"grows by at most {data_set.most_mb:.0f} MB", f"{grown:.1f} MB", grown <= data_set.most_mb)
     if summary.growth_mb and data_set.fills_buffers:
         both = f"{small:.1f} MB, then {large:.1f} MB"
-        yield Verdict(name, f"grows no more for {data_set.times} times the rows", both, large <= small + FLAT_MB)
+        yield Judgement(name, f"grows no more for {data_set.times} times the rows", both, large <= small + FLAT_MB)
 
 
-def all_verdicts(results: Iterable[Result]) -> list[Verdict]:
-    """Those of all comparisons, and the scenarios that are verdicts themselves, in their order."""
+def all_judgements(results: Iterable[Result]) -> list[Judgement]:
+    """Those of all comparisons, and the scenarios that are judgements themselves, in their order."""
     return [
-        verdict for result in results for verdict in ([result] if isinstance(result, Verdict) else verdicts(result))
+        judgement
+        for result in results
+        for judgement in ([result] if isinstance(result, Judgement) else judgements(result))
     ]
 
 
@@ -160,10 +162,10 @@ def all_verdicts(results: Iterable[Result]) -> list[Verdict]:
 
 
 def report(results: Sequence[Result]) -> str:
-    """One table of all variants, what was seen at the sources, and the verdicts."""
+    """One table of all variants, what was seen at the sources, and the judgements."""
     compared = [result for result in results if isinstance(result, Comparison)]
-    judged = all_verdicts(results)
-    kept = sum(verdict.met for verdict in judged)
+    judged = all_judgements(results)
+    kept = sum(judgement.met for judgement in judged)
     parts = [table(compared), *filter(None, [_seen(compared)]), "\n".join(map(str, judged))]
     return "\n\n".join(filter(None, [*parts, f"{kept} of {len(judged)} promises are met"]))
 
@@ -239,17 +241,15 @@ def _processor() -> str:
 # What a program reads
 
 
-def save(machine: str, results: Sequence[Result]) -> Path:
-    """Writes everything measured, every single run included, to results/bench.json."""
-    path = RESULTS / "bench.json"
+def save(path: Path, machine: str, results: Sequence[Result]) -> None:
+    """Writes everything measured, every single run included."""
     path.parent.mkdir(exist_ok=True)
     content = {
         "machine": machine,
         "data_sets": [as_json(result) for result in results if isinstance(result, Comparison)],
-        "verdicts": [asdict(verdict) for verdict in all_verdicts(results)],
+        "judgements": [asdict(judgement) for judgement in all_judgements(results)],
     }
     path.write_text(json.dumps(content, indent=2) + "\n")
-    return path
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Measures what a connector's sync costs, beside what it cannot cost less than, and how its memory grows with the data.
 
 A benchmark names its data sets and the ways to deliver them (see benchmark_postgres.py), and this module measures them;
-bench.py is the command, bench_report.py makes figures, verdicts and the table of them.
+bench.py is the command, bench_report.py makes figures, judgements and the table of them.
 
 Every run of a sync is a process of its own, so that none finds the memory of another, and ends in a sink of ours that
 counts rows. Times are compared as ratios only, each with its neighbour of the same round, since no machine is equally
@@ -141,7 +141,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """A promise, what was measured, and whether the one is kept by the other; an aim is not promised.
 
     subject  who promises: "files CSV, ours", or a scenario that has no variants
@@ -161,7 +161,7 @@ class Verdict:
         return f"{_met(self.met).upper():<7} {self.subject} {self.promise}: {self.measured}{aim}"
 
 
-Result = Comparison | Verdict
+Result = Comparison | Judgement
 Sources = TypeVar("Sources")
 
 
@@ -214,6 +214,14 @@ def text_floor(name: str, settings: Mapping[str, str], source: Source) -> Work:
         for table, record, schema in _sent_by(work, source.rows)
     ]
     return _upserting(tables, upserts, source.rows)
+
+
+def tables_with_keys_only(name: str, source: Source) -> list[dict[str, Any]]:
+    """The connector's tables with the types of their keys only: Fivetran infers the others from values."""
+    tables: list[dict[str, Any]] = load_connector(name).schema(dict(source.configuration))
+    for table in tables:
+        table["columns"] = {column: table["columns"][column] for column in table["primary_key"]}
+    return tables
 
 
 def _sent_by(work: Work, rows: int) -> list[Upsert]:
@@ -345,26 +353,15 @@ def compare(data_set: DataSet, rounds: int, watch: Callable[[Source], Watch] = l
     """Measures every variant once a round, and tells of every run."""
     say(f"measuring {data_set.name}: {data_set.described}")
     comparison = Comparison(data_set, {}, {})
-    at_large = [variant for variant in data_set.variants if not variant.small_only]
-    readers = ("sync", "pattern") if data_set.fills_buffers else ("sync",)
-    at_small = [variant for variant in data_set.variants if variant.small_only or variant.kind in readers]
-    steps = [(variant, data_set.large, comparison.large) for variant in at_large]
-    steps += [(variant, data_set.small, comparison.small) for variant in at_small]
     with ExitStack() as kept:
         floors = {
             variant.name: kept.enter_context(prepared(variant.prepare, source))
-            for variant, source, _ in steps
+            for variant, source, _ in _steps(comparison, 0)
             if variant.kind == "floor"
         }
         for number in range(rounds):
-            if number == 1 and not data_set.fills_buffers:
-                steps = [step for step in steps if step[0].small_only or step[1] is not data_set.small]
-            for variant, source, runs in reversed(steps) if number % 2 else steps:
-                run = (
-                    _long_enough(floors[variant.name])
-                    if variant.kind == "floor"
-                    else measure(variant.prepare, _expected(variant, source), watch(source))
-                )
+            for variant, source, runs in _steps(comparison, number):
+                run = _run_once(variant, source, floors, watch)
                 runs.setdefault(variant.name, []).append(run)
                 say(
                     f"  round {number + 1} of {rounds}, {variant.name}, {run.rows:,} rows: "
@@ -373,16 +370,32 @@ def compare(data_set: DataSet, rounds: int, watch: Callable[[Source], Watch] = l
     return comparison
 
 
+def _steps(comparison: Comparison, number: int) -> list[tuple[Variant, Source, dict[str, list[Run]]]]:
+    """What is run in the round of this number, the first being 0: a variant, its source, and where its run belongs."""
+    data_set = comparison.data_set
+    readers = ("sync", "pattern") if data_set.fills_buffers else ("sync",) if number == 0 else ()
+    at_large = [variant for variant in data_set.variants if not variant.small_only]
+    at_small = [variant for variant in data_set.variants if variant.small_only or variant.kind in readers]
+    steps = [(variant, data_set.large, comparison.large) for variant in at_large]
+    steps += [(variant, data_set.small, comparison.small) for variant in at_small]
+    return steps[::-1] if number % 2 else steps
+
+
+def _run_once(
+    variant: Variant, source: Source, floors: Mapping[str, Prepared], watch: Callable[[Source], Watch]
+) -> Run:
+    if variant.kind == "floor":
+        return _long_enough(floors[variant.name])
+    expected = replace(source, rows=0) if variant.kind == "reading" else source
+    return measure(variant.prepare, expected, watch(source))
+
+
 def _long_enough(floor: Prepared) -> Run:
     """The median of as many runs as fill a quarter of a second: a floor may be so short that chance decides over it."""
     runs = [floor.run(Watch())]
     while sum(run.seconds for run in runs) < _FLOOR_SECONDS:
         runs.append(floor.run(Watch()))
     return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
-
-
-def _expected(variant: Variant, source: Source) -> Source:
-    return replace(source, rows=0) if variant.kind == "reading" else source
 
 
 def counted(prepare: Callable[[Source], Work], configuration: dict[str, str]) -> Source:

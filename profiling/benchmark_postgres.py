@@ -37,9 +37,9 @@ from profiling.benchmark import (
     floor,
     say,
     sync,
+    tables_with_keys_only,
     text_floor,
 )
-from tests.loading import load_connector
 from tests.sources import postgres_server, tpch
 from tests.sources.postgres_server import PostgresServer
 
@@ -177,10 +177,7 @@ def _source(server: PostgresServer, database: str, rows: int) -> Source:
 
 
 def documented(source: Source) -> Work:
-    """The documented pattern: the type of a column is inferred from its values, but for those of the primary key."""
-    tables = load_connector(NAME).schema(dict(source.configuration))
-    for table in tables:
-        table["columns"] = {column: table["columns"][column] for column in table["primary_key"]}
+    tables = tables_with_keys_only(NAME, source)
     return Work(tables, lambda: _documented(source.configuration, [table["table"] for table in tables]))
 
 

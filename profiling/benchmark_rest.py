@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import requests
@@ -24,17 +25,17 @@ from profiling.benchmark import (
     Benchmark,
     Comparison,
     DataSet,
+    Judgement,
     Result,
     Source,
     Variant,
-    Verdict,
     Work,
     compare,
     floor_of,
     measure,
     say,
 )
-from profiling.list_server import COLUMNS, ListServer
+from profiling.list_server import COLUMNS
 from profiling.served import served
 from shared import topology, walk
 from shared.checkpoints import Checkpoints
@@ -93,8 +94,8 @@ def paged(pages: Pages, rounds: int, fills_buffers: bool) -> Comparison:
         data_set = DataSet(
             f"{NAME} {pages.name}",
             f"{pages.pages} pages of {pages.rows:,} rows at {PAGE_SECONDS * 1000:.0f} ms",
-            Source({"base_url": small.ask(url)}, tenth * pages.rows),
-            Source({"base_url": large.ask(url)}, pages.pages * pages.rows),
+            Source({"base_url": small.ask(attrgetter("url"))}, tenth * pages.rows),
+            Source({"base_url": large.ask(attrgetter("url"))}, pages.pages * pages.rows),
             MOST_MB,
             VARIANTS,
             most_over_floor=MOST_OVER_LARGER,
@@ -104,26 +105,19 @@ def paged(pages: Pages, rounds: int, fills_buffers: bool) -> Comparison:
         return compare(data_set, rounds)
 
 
-def large(size: int) -> Verdict:
+def large(size: int) -> Judgement:
     """One answer of so many bytes."""
     say(f"measuring {NAME}, one answer of {size / 1e6:,.0f} MB")
     with served(partial(list_server.start, large_bytes=size)) as server:
-        run = measure(large_sync, Source({"base_url": server.ask(url)}, server.ask(large_rows)))
-    return Verdict(
+        url, rows = server.ask(attrgetter("url", "large_rows"))
+        run = measure(large_sync, Source({"base_url": url}, rows))
+    return Judgement(
         f"{NAME} one answer of {size / 1e6:,.0f} MB",
         f"grows by at most {MOST_MB} MB",
         f"{run.growth_mb:.0f} MB, for {run.rows:,} rows in {run.seconds:.1f} s",
         run.growth_mb <= MOST_MB,
         figures={"run": asdict(run)},
     )
-
-
-def url(server: ListServer) -> str:
-    return server.url
-
-
-def large_rows(server: ListServer) -> int:
-    return server.large_rows
 
 
 # The ways to deliver it

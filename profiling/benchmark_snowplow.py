@@ -1,4 +1,4 @@
-"""The benchmark of connectors/snowplow: how an organisation's size shows, and the load of the review that names it.
+"""The benchmark of connectors/snowplow: how an organisation's size shows, and whether the performance targets are met.
 
     make bench CONNECTOR=snowplow            three minutes
     make bench CONNECTOR=snowplow QUICK=1    an organisation of 300 data structures
@@ -6,9 +6,9 @@
 A first sync is measured on answers that are ready-made, beside its floor (see benchmark.py). There is no documented
 pattern for an API like this one.
 
-Scenarios are the organisations of the review: 50 data structures, 500 and 2,000, with 1,000 calls for their
-deployments. That review's calls take 200 to 500 ms each; here they take a third of 300 ms, and its targets are a third
-as well.
+Scenarios are the organisations of the performance targets (a small one of 50 data structures, a medium one of 500, a
+large one of 2,000), and the calls for the deployments of 1,000 structures. The targets are for calls that take 300 ms
+each; here they take 100 ms, a third, and the targets for time are a third as well.
 """
 
 from collections.abc import Generator, Iterator, Mapping
@@ -22,11 +22,11 @@ from profiling.benchmark import (
     OURS,
     Benchmark,
     DataSet,
+    Judgement,
     Result,
     Run,
     Source,
     Variant,
-    Verdict,
     compare,
     counted,
     floor,
@@ -43,7 +43,7 @@ NAME = "snowplow"
 STRUCTURES, QUICK_STRUCTURES = 2_000, 300
 ROUNDS = 3
 MOST_MB = 64
-SCALE = 3  # how many times faster than in the review every call is answered
+SCALE = 3  # how many times faster than in the performance targets every call is answered
 CALL_SECONDS = 0.3 / SCALE
 WORKERS = 10
 LEAST_SPEED_UP = 8.0
@@ -53,7 +53,7 @@ HISTORIES = {"track_field_versions": "true"}
 
 @dataclass(frozen=True)
 class Organisation:
-    """One of the review's organisations, with what it may take: minutes, and megabytes of memory."""
+    """An organisation of the performance targets, with what it may take: minutes, and megabytes of memory."""
 
     name: str
     structures: int
@@ -73,6 +73,7 @@ def benchmark(_: None, quick: bool) -> Generator[Result]:
     """All measurements, one after another; a quick one has no scenarios."""
     structures = QUICK_STRUCTURES if quick else STRUCTURES
     with served(partial(start, structures // 10)) as small, served(partial(start, structures)) as large:
+        # `dict` answers with a copy of the configuration that `start` yields there.
         yield compare(organisation_of(structures, small.ask(dict), large.ask(dict), fills_buffers=not quick), ROUNDS)
     if not quick:
         yield from fan_out(FAN_OUT_STRUCTURES)
@@ -119,10 +120,10 @@ def start(structures: int) -> Iterator[dict[str, str]]:
         yield {**access(server), **HISTORIES, "base_url": answers.url}
 
 
-# The review's organisations
+# The performance targets
 
 
-def fan_out(structures: int) -> Iterator[Verdict]:
+def fan_out(structures: int) -> Iterator[Judgement]:
     """Calls for the deployments of every structure, ten at a time and one by one."""
     say(f"measuring {NAME}, calls for {structures:,} structures")
     # So few deployments of each that one call shows them all.
@@ -135,7 +136,7 @@ def fan_out(structures: int) -> Iterator[Verdict]:
         sequential = _snowplow(server, {**settings, "enable_parallel_processing": "false"}, only=wanted)
     expected = {"lists": structures // 100 + 1, "deployments": structures, "enrichments": 50}
     made = {name: counts[name] for name in expected}
-    yield Verdict(
+    yield Judgement(
         f"{NAME} calls for {structures:,} structures",
         f"are {structures // 100} + {structures:,} + 50, and one for a page that says that there are no more",
         ", ".join(f"{count:,} {name}" for name, count in made.items()),
@@ -143,7 +144,7 @@ def fan_out(structures: int) -> Iterator[Verdict]:
         figures={"calls": counts},
     )
     speed_up, in_flight = sequential.seconds / parallel.seconds, counts["in flight"]
-    yield Verdict(
+    yield Judgement(
         f"{NAME} {WORKERS} calls at a time",
         f"take at most an {LEAST_SPEED_UP:.0f}th of the time, with at most {WORKERS} in flight",
         f"{parallel.seconds:.1f} s, {speed_up:.1f} times as fast as one by one ({sequential.seconds:.1f} s), at most "
@@ -153,7 +154,7 @@ def fan_out(structures: int) -> Iterator[Verdict]:
     )
 
 
-def seed_organisation(organisation: Organisation) -> Verdict:
+def seed_organisation(organisation: Organisation) -> Judgement:
     """A whole first sync, the history of every structure included."""
     say(f"measuring {NAME}, the {organisation.name} organisation")
     size = Size(structures=organisation.structures, enrichments=organisation.enrichments, pipelines=5)
@@ -161,7 +162,7 @@ def seed_organisation(organisation: Organisation) -> Verdict:
         run = _snowplow(server, HISTORIES)
         made = server.ask(calls)["all"]
     seconds = organisation.minutes * 60 / SCALE
-    return Verdict(
+    return Judgement(
         f"{NAME} {organisation.name} organisation ({organisation.structures:,} structures)",
         f"takes less than {seconds:.0f} s and {organisation.megabytes:.0f} MB",
         f"{run.seconds:.1f} s, {run.peak_mb:.0f} MB of memory in all, for {run.rows:,} rows by {made:,} calls",

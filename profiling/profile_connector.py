@@ -12,19 +12,17 @@ import io
 import json
 import math
 import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from profiling import report, terminal
 from profiling.running import HUNG_SECONDS, MB, ProfileError, Request, observe
+from tests.sources.interruption import Interruption
 
 CONNECTORS = Path(__file__).parents[1] / "connectors"
 RESULTS = Path(__file__).with_name("results")
-_PATIENCE = 3  # signals: then the person means it
 
 
 def main() -> int:
@@ -34,11 +32,15 @@ def main() -> int:
     try:
         request = _request(arguments)
         output = _writable(arguments.output or RESULTS / f"{_label(request.folder)}.html")
-        with _interruptible():
+        observation = None
+        with Interruption():  # it stops the connector: the report up to there is written then
             observation = observe(request, say)
     except ProfileError as error:
         print(f"profile: {error}", file=sys.stderr)
         return 2
+    if observation is None:
+        print("profile: interrupted before anything was seen", file=sys.stderr)
+        return 130
     report.write(observation, output)
     say(terminal.text(observation))
     say(f"\nreport: {output}")
@@ -59,26 +61,6 @@ class _Terminal:
             print(line, flush=True)
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP stop the connector, once: the report up to there is written then."""
-    told = 0
-
-    def stop(*_: object) -> None:
-        nonlocal told
-        told += 1
-        if told == 1 or told > _PATIENCE:
-            raise KeyboardInterrupt
-
-    signals = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
-    before = {number: signal.signal(number, stop) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-# Both are functions of a module, or partials of one, since they go to another process.
+# Both go to another process, so that they must be picklable: a function of a module, a partial of one, an attrgetter.
 Start = Callable[[], AbstractContextManager[Any]]
 Question = Callable[[Any], Any]
 

@@ -108,8 +108,7 @@ def main() -> int:
 
 def _demo(interruption: Interruption) -> int:
     with ExitStack() as running:
-        with interruption.held_back():
-            folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="demo-")))
+        folder = Path(running.enter_context(interruption.running(tempfile.TemporaryDirectory(prefix="demo-"))))
         _say(
             f"Starting PostgreSQL and the API Playground, filling both and a folder of files (TPC-H, scale {SCALE}) ..."
         )

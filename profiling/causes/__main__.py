@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 from profiling.causes import measuring, sources
 from profiling.causes.gallery import CAUSES, FOLDER, LARGE, SMALL
@@ -54,40 +54,30 @@ def main() -> int:
 
 def measure_all(interruption: Interruption) -> None:
     """Runs the fourteen connectors at two sizes."""
-    with ExitStack() as running:
-        print("starting an API and PostgreSQL", flush=True)
-        with interruption.held_back():
-            started = running.enter_context(sources.start([SMALL, LARGE]))
-        try:
-            gallery = [measuring.measure(started, cause, tell=tell) for cause in CAUSES]
-        finally:
-            interruption.hold()
+    print("starting an API and PostgreSQL", flush=True)
+    with interruption.running(sources.start([SMALL, LARGE])) as started:
+        gallery = [measuring.measure(started, cause, tell=tell) for cause in CAUSES]
     measuring.write(gallery)
     print(f"\n{measuring.terminal_table(gallery)}\n\nwritten: {os.path.relpath(measuring.README)} and its pictures")
 
 
 def serve(interruption: Interruption) -> None:
     """Keeps the sources running in the foreground until it is interrupted."""
-    with ExitStack() as running:
-        print("starting an API and PostgreSQL ...", flush=True)
-        with interruption.held_back():
-            started = running.enter_context(sources.start([SMALL, LARGE], HTTP_PORT, POSTGRES_PORT))
-        try:
-            print(
-                READY.format(
-                    sources=started,
-                    rows=LARGE,
-                    small=SMALL,
-                    database=sources.database_of(LARGE),
-                    folder=os.path.relpath(FOLDER),
-                    names=", ".join(cause.name for cause in CAUSES),
-                ),
-                flush=True,
-            )
-            while True:
-                time.sleep(1)
-        finally:
-            interruption.hold()
+    print("starting an API and PostgreSQL ...", flush=True)
+    with interruption.running(sources.start([SMALL, LARGE], HTTP_PORT, POSTGRES_PORT)) as started:
+        print(
+            READY.format(
+                sources=started,
+                rows=LARGE,
+                small=SMALL,
+                database=sources.database_of(LARGE),
+                folder=os.path.relpath(FOLDER),
+                names=", ".join(cause.name for cause in CAUSES),
+            ),
+            flush=True,
+        )
+        while True:
+            time.sleep(1)
 
 
 def tell(line: str) -> None:

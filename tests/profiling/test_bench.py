@@ -19,6 +19,7 @@ from fivetran_connector_sdk import Operations as op
 
 from profiling import bench, bench_check, bench_report
 from profiling.benchmark import FLOOR, OURS, Benchmark, Comparison, DataSet, Run, Source, Variant, Work, compare
+from tests.sources.interruption import SIGNALS, Interruption
 
 ROWS = 2_000
 SOURCE = Source({}, ROWS)
@@ -63,6 +64,10 @@ def interrupted(source: str, quick: bool) -> Generator[Comparison]:
     yield from measured(1.0, source, quick)
 
 
+def failing(source: str, quick: bool) -> Generator[Comparison]:
+    raise RuntimeError("the server has gone")
+
+
 def data_set(source: str, quick: bool) -> DataSet:
     ways = (Variant(OURS, partial(upserts, 0.0), "sync"), Variant(FLOOR, partial(upserts, 0.0), "floor"))
     return DataSet(f"rows {'quick' if quick else 'full'}", f"rows of {source}", SOURCE, SOURCE, 64, ways)
@@ -82,6 +87,15 @@ class Rows:
         benchmark = Benchmark(partial(sources, self.ended), lambda source: f"{source} 1.0", measure)
         vars(self._module)["BENCHMARK"] = benchmark
         return bench.main(arguments)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """An interruption leaves its signals ignored, for a process that ends: here others follow."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -104,6 +118,24 @@ class TestACommand:
         assert saved["data_sets"][0]["runs"]["large"][OURS][0]["rows"] == ROWS
         assert rows.ended == ["the source"]
 
+    def test_says_that_a_quick_run_is_only_a_hint_and_saves_it_elsewhere(
+        self, rows: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert rows.run("--quick", measure=AS_IT_WAS) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert "with so little data the promises are only a hint: judge by the full run" in shown
+        assert shown[-1].endswith("bench-quick.json")
+        assert [path.name for path in tmp_path.iterdir()] == ["bench-quick.json"]
+
+    def test_that_fails_has_saved_the_connectors_before(
+        self, rows: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        measures: Iterator[Measure] = iter([AS_IT_WAS, failing])
+        assert rows.run("rows", "rows", measure=lambda *of: next(measures)(*of)) == 1
+        assert capsys.readouterr().err == "bench: the server has gone\n"
+        assert len(json.loads((tmp_path / "bench.json").read_text())["data_sets"]) == 1
+        assert rows.ended == ["the source", "the source"]
+
     def test_names_what_there_is_to_measure(self, rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             rows.run("lines", measure=AS_IT_WAS)
@@ -122,18 +154,22 @@ class TestACommand:
 class TestACheck:
     def test_names_a_sync_that_was_made_slower(self, rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
         assert rows.run("--store", measure=AS_IT_WAS) == 0
-        assert rows.run("--check", measure=partial(measuring, 1.0)) == 1
+        assert rows.run("--check", measure=partial(measuring, 0.5)) == 1
         worse, counted = capsys.readouterr().out.splitlines()[-2:]
         assert re.fullmatch(r"WORSE    rows quick, ours: \d\.\d\d times its floor, stored 1.10 \(.+\)", worse)
         assert counted == "2 figures compared: 1 worse, 0 better"
 
-    def test_measures_again_what_is_worse(self, rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_measures_again_what_is_worse_and_saves_what_was_measured_first(
+        self, rows: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert rows.run("--store", measure=AS_IT_WAS) == 0
         seconds = iter([2.0, 1.1])
         assert rows.run("--check", measure=lambda *of: measured(next(seconds), *of)) == 0
         shown = capsys.readouterr().out
         assert "WORSE    rows quick, ours: 2.00 times its floor, stored 1.10 (1.10 to 1.10)" in shown
         assert shown.splitlines()[-1] == "2 figures compared: 0 worse, 0 better"
+        [saved] = json.loads((tmp_path / "bench-quick.json").read_text())["data_sets"]
+        assert [run["seconds"] for run in saved["runs"]["large"][OURS]] == [2.0]
 
     def test_of_what_is_as_it_was_finds_nothing(self, rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
         assert rows.run("--store", measure=AS_IT_WAS) == 0
@@ -147,3 +183,29 @@ class TestACheck:
         assert rows.run("--check", measure=AS_IT_WAS) == 1
         assert capsys.readouterr().err.startswith("bench: ratios.json is damaged (")
         assert rows.ended == []
+
+
+class TestAnInterruption:
+    @pytest.mark.parametrize(
+        ("when", "expected"), [("starting", ["started", "ended"]), ("ending", ["started", "used", "ended"])]
+    )
+    def test_breaks_off_neither_start_nor_end_of_a_source(self, when: str, expected: list[str]) -> None:
+        seen = []
+
+        @contextmanager
+        def source() -> Iterator[None]:
+            if when == "starting":
+                os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("started")
+            try:
+                yield
+            finally:
+                if when == "ending":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                seen.append("ended")
+
+        with Interruption() as interruption:
+            with interruption.running(source()):
+                seen.append("used")
+            seen.append("after the interruption")
+        assert seen == expected

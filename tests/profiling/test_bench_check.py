@@ -1,14 +1,15 @@
 """Ratios that got worse are named, and nothing else is."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from profiling import bench_check
+from profiling import bench, bench_check
 from profiling.bench_check import Changes, DamagedFile, changes
 from profiling.bench_report import Spread
-from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Comparison, DataSet, Run, Source, Variant, Verdict, Work
+from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Comparison, DataSet, Judgement, Run, Source, Variant, Work
 
 NAME = "files CSV, ours"
 STORED = {NAME: {"over floor": Spread(1.18, 1.16, 1.20), "speed": Spread(1.5, 1.4, 1.6), "growth": Spread(5, 4, 6)}}
@@ -84,7 +85,7 @@ class TestRatios:
         )
         runs = {OURS: [Run(1, 1.5, 5.0)], FLOOR: [Run(1, 1.0, 0.0)], DOCUMENTED: [Run(1, 3.0, 9.0)]}
         comparison = Comparison(DataSet("files CSV", "", Source({}, 1), Source({}, 1), 64, variants), {}, runs)
-        scenario = Verdict("one answer", "grows by at most 64 MB", "70 MB", met=False)
+        scenario = Judgement("one answer", "grows by at most 64 MB", "70 MB", met=False)
         assert bench_check.ratios_of([comparison, scenario]) == {
             NAME: {"over floor": Spread(1.5, 1.5, 1.5), "speed": Spread(2, 2, 2), "growth": Spread(5, 5, 5)}
         }
@@ -101,12 +102,20 @@ class TestTheStoredFile:
     def test_that_is_damaged_is_told_in_one_sentence(self, tmp_path: Path, content: str) -> None:
         path = tmp_path / "ratios.json"
         path.write_text(content)
-        with pytest.raises(DamagedFile, match=r"^ratios.json is damaged \(.+\): take it from the repository, or"):
+        with pytest.raises(
+            DamagedFile, match=r"^ratios.json is damaged \(.+\): take .+, or write it .+ with .+ --store$"
+        ):
             bench_check.load(path)
 
     def test_that_is_not_there_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(DamagedFile, match="ratios.json is not there: write it with --store"):
+        wanted = (
+            "ratios.json is not there: write it on a quiet machine with .venv/bin/python -m profiling.bench --store"
+        )
+        with pytest.raises(DamagedFile, match=re.escape(wanted)):
             bench_check.load(tmp_path / "ratios.json")
+
+    def test_of_the_repository_has_every_connector(self) -> None:
+        assert {name.partition(" ")[0] for name in bench_check.load(bench_check.PATH)} == set(bench.NAMES)
 
     def test_has_the_connectors_that_are_asked_for(self) -> None:
         ratios = {**STORED, "files-of-old CSV, ours": {}, "rest light pages, ours": {}}

@@ -12,8 +12,8 @@ import pytest
 from fivetran_connector_sdk import Operations as op
 
 from profiling import bench_report, benchmark, benchmark_postgres
-from profiling.bench_report import Spread, summaries, verdicts
-from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Comparison, DataSet, Run, Source, Variant, Verdict, Work
+from profiling.bench_report import Spread, judgements, summaries
+from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Comparison, DataSet, Judgement, Run, Source, Variant, Work
 from tests.sources.postgres_server import PostgresServer
 
 TABLES = [{"table": "t", "primary_key": ["id"], "columns": {"id": "LONG"}}]
@@ -90,16 +90,16 @@ class TestArithmetic:
         assert summaries(measured)[0].over_floor == Spread(1.5, 1.0, 2.0)
 
 
-class TestVerdicts:
+class TestJudgements:
     def test_every_target_is_met_at_its_limit(self) -> None:
         measured = comparison(runs(1.2, grown=32.0), runs(1.0), runs(1.5), runs(0.1, grown=30.0))
-        assert [(verdict.met, verdict.aim_met) for verdict in verdicts(measured)] == [
+        assert [(judgement.met, judgement.aim_met) for judgement in judgements(measured)] == [
             (True, False), (True, True), (True, False), (True, False),
         ]  # fmt: skip
 
     def test_every_target_is_missed_beyond_it(self) -> None:
         measured = comparison(runs(1.21, grown=32.5), runs(1.0), runs(1.21), runs(0.1, grown=30.0))
-        assert [str(verdict) for verdict in verdicts(measured)] == [
+        assert [str(judgement) for judgement in judgements(measured)] == [
             "MISSED  t, ours takes at most 1.2 times its floor: 1.21 times; the aim, 1.1 times, is missed",
             "MISSED  t, ours is faster than the documented pattern: 1.00 times as fast; the aim, 1.25 times, is missed",
             "MISSED  t, ours grows by at most 32 MB: 32.5 MB",
@@ -107,26 +107,26 @@ class TestVerdicts:
         ]
 
     def test_it_is_the_median_that_counts(self) -> None:
-        over_floor, *_ = verdicts(comparison(runs(1.1, 9.0, 1.1), runs(1.0, 1.0, 1.0)))
+        over_floor, *_ = judgements(comparison(runs(1.1, 9.0, 1.1), runs(1.0, 1.0, 1.0)))
         assert over_floor.met
         assert over_floor.aim_met
 
     def test_what_was_not_measured_is_not_judged(self) -> None:
         assert not [
-            verdict for verdict in verdicts(comparison(runs(1.0), runs(1.0))) if "documented" in verdict.promise
+            judgement for judgement in judgements(comparison(runs(1.0), runs(1.0))) if "documented" in judgement.promise
         ]
 
     def test_that_memory_is_flat_is_not_judged_by_what_fills_no_buffers(self) -> None:
         measured = comparison(runs(1.0, grown=20.0), runs(1.0), small=runs(0.1, grown=1.0))
         small = replace(measured, data_set=replace(measured.data_set, fills_buffers=False))
-        promises = [[verdict.promise for verdict in verdicts(one)] for one in (measured, small)]
+        promises = [[judgement.promise for judgement in judgements(one)] for one in (measured, small)]
         assert [len(told) for told in promises] == [3, 2]
         assert promises[0][-1] == "grows no more for ten times the rows"
 
 
 class TestReport:
-    def test_has_all_data_sets_in_one_table_and_the_verdicts_below(self) -> None:
-        scenario = Verdict("one answer", "grows by at most 64 MB", "70 MB", met=False)
+    def test_has_all_data_sets_in_one_table_and_the_judgements_below(self) -> None:
+        scenario = Judgement("one answer", "grows by at most 64 MB", "70 MB", met=False)
         one, other = (comparison(runs(1.0), runs(1.0), runs(1.3), small=runs(0.1)) for _ in range(2))
         lines = bench_report.report([one, scenario, other]).splitlines()
         assert lines[0].split("  ")[1] == "variant"
@@ -166,9 +166,7 @@ class TestAMeasuredRun:
 
 
 class TestPostgres:
-    def test_a_tiny_run_has_every_figure(
-        self, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_tiny_run_has_every_figure(self, postgres: PostgresServer, tmp_path: Path) -> None:
         source = benchmark_postgres.lineitem(postgres, 0.0001)
         variants = (*benchmark_postgres.MARKS, *benchmark_postgres.EXTRA)
         data_set = DataSet("tiny", "", source, source, 32, variants)
@@ -183,11 +181,11 @@ class TestPostgres:
             assert (summary.small_growth_mb is None) == (variant.kind == "floor")
             assert list(summary.figures) == ([] if variant.kind == "floor" else ["query s", "transaction s"])
         judged = [variant for variant in variants if variant.kind == "sync"]
-        assert len(verdicts(measured)) == 4 * len(judged)
-        monkeypatch.setattr(bench_report, "RESULTS", tmp_path)
-        saved = json.loads(bench_report.save(bench_report.machine(), [measured]).read_text())
+        assert len(judgements(measured)) == 4 * len(judged)
+        bench_report.save(tmp_path / "bench.json", bench_report.machine(), [measured])
+        saved = json.loads((tmp_path / "bench.json").read_text())
         assert saved["data_sets"][0]["runs"]["large"][OURS][0]["rows"] == source.rows > 500
-        assert len(saved["verdicts"]) == 4 * len(judged)
+        assert len(saved["judgements"]) == 4 * len(judged)
 
     def test_wide_rows_are_as_wide_as_they_say_where_they_are_stored(self, postgres: PostgresServer) -> None:
         data_set = benchmark_postgres.wide(postgres, "wide", 30, 10_000, most_mb=64)

@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from profiling import benchmark_files, latency_proxy, list_server
-from profiling.bench_report import summaries, verdicts
-from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Run, Verdict, compare, measure
+from profiling.bench_report import judgements, summaries
+from profiling.benchmark import DOCUMENTED, FLOOR, OURS, Judgement, Run, compare, measure
 from profiling.benchmark_files import CSV, CSV_ALONE, FORMATS, ONE_FILE, OURS_S3, SMALL_FILES, Format, Lines
 from tests.sources import s3_server
 from tests.sources.s3_server import S3Server
@@ -29,14 +29,19 @@ def server() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Lines:
-    return benchmark_files.lineitem(tmp_path, "small", SMALL_SCALE)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lineitem")
 
 
-@pytest.fixture
-def large(tmp_path: Path) -> Lines:
-    return benchmark_files.lineitem(tmp_path, "large", LARGE_SCALE)
+@pytest.fixture(scope="module")
+def small(folder: Path) -> Lines:
+    return benchmark_files.lineitem(folder, "small", SMALL_SCALE)
+
+
+@pytest.fixture(scope="module")
+def large(folder: Path) -> Lines:
+    return benchmark_files.lineitem(folder, "large", LARGE_SCALE)
 
 
 class TestTheSameRowsInEveryFormat:
@@ -112,9 +117,9 @@ class TestATinyRun:
             assert (summary.rows_per_second is None) == variant.small_only
         assert (OURS_S3 in measured.large) != form.only_small
         assert {run.rows for runs in measured.small.values() for run in runs} == {small.rows}
-        over_floor = [_variant(verdict) for verdict in verdicts(measured) if "its floor" in verdict.promise]
+        over_floor = [_variant(judgement) for judgement in judgements(measured) if "its floor" in judgement.promise]
         assert over_floor == ([OURS, OURS_S3] if form is CSV else [])
-        grown = [_variant(verdict) for verdict in verdicts(measured) if "grows" in verdict.promise]
+        grown = [_variant(judgement) for judgement in judgements(measured) if "grows" in judgement.promise]
         assert grown == ([OURS, OURS, OURS_S3] if form.only_small else [OURS, OURS, OURS_S3, OURS_S3])
         assert form is CSV or {path.suffix for path in large.path.parent.iterdir()} == {".csv"}
 
@@ -129,7 +134,7 @@ class TestATinyRun:
         with benchmark_files.small_files(server, large, 25) as data_set:
             measured = compare(data_set, 1)
         assert _rows(measured.large, SMALL_FILES) == _rows(measured.large, ONE_FILE) == large.rows
-        assert [verdict.promise for verdict in verdicts(measured)] == [
+        assert [judgement.promise for judgement in judgements(measured)] == [
             "takes at most 1.3 times its floor",
             "grows by at most 64 MB",
             "grows no more for ten times the rows",
@@ -150,6 +155,6 @@ def _rows(measured: dict[str, list[Run]], name: str) -> int:
     return run.rows
 
 
-def _variant(verdict: Verdict) -> str:
+def _variant(judgement: Judgement) -> str:
     """The part of "files CSV, gzip, ours, from S3" that names the variant."""
-    return max((name for name in (OURS, OURS_S3) if verdict.subject.endswith(name)), key=len)
+    return max((name for name in (OURS, OURS_S3) if judgement.subject.endswith(name)), key=len)

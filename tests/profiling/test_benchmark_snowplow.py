@@ -7,7 +7,8 @@ import pytest
 import requests
 
 from profiling import benchmark_snowplow, ready_answers
-from profiling.benchmark import FLOOR, OURS, measure
+from profiling.bench_report import summaries
+from profiling.benchmark import FLOOR, OURS, compare
 from profiling.benchmark_snowplow import Organisation
 from profiling.served import served
 from tests.sources import snowplow_server
@@ -44,15 +45,24 @@ class TestATinyRun:
             served(partial(benchmark_snowplow.start, 20)) as large,
         ):
             data_set = benchmark_snowplow.organisation_of(20, small.ask(dict), large.ask(dict), fills_buffers=True)
-            rows = {variant.name: measure(variant.prepare, data_set.large).rows for variant in data_set.variants}
-        assert rows == dict.fromkeys([OURS, FLOOR], data_set.large.rows)
+            measured = compare(data_set, 1)
+        assert {name: run.rows for name, [run] in measured.large.items()} == dict.fromkeys(
+            [OURS, FLOOR], data_set.large.rows
+        )
         assert data_set.large.rows > data_set.small.rows > 20
+        ours, floor = summaries(measured)
+        assert ours.small_rows_per_second
+        assert ours.rows_per_second
+        assert ours.over_floor
+        assert ours.small_growth_mb
+        assert ours.growth_mb
+        assert floor.rows_per_second
 
-    def test_of_an_organisation_of_the_review(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_of_an_organisation_of_the_performance_targets(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(benchmark_snowplow, "CALL_SECONDS", 0.0)
-        verdict = benchmark_snowplow.seed_organisation(Organisation("tiny", 5, 1, minutes=10, megabytes=1_000))
-        assert verdict.met
-        assert verdict.figures["calls"] > 5
+        judgement = benchmark_snowplow.seed_organisation(Organisation("tiny", 5, 1, minutes=10, megabytes=1_000))
+        assert judgement.met
+        assert judgement.figures["calls"] > 5
 
     def test_counts_the_calls_for_every_structure(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(benchmark_snowplow, "CALL_SECONDS", 0.0)

@@ -7,11 +7,13 @@ if interruption.came: ...
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Sources = TypeVar("Sources")
 
 
 class Interruption:
@@ -42,7 +44,7 @@ class Interruption:
     def held_back(self) -> Iterator[None]:
         """A signal that comes in here takes effect at the end: for what must not be half done, as starting a process.
 
-        Whoever starts something registers its end in here too.
+        Whoever starts something registers its end in here too; see `running`.
         """
         self._held += 1
         try:
@@ -50,6 +52,18 @@ class Interruption:
         finally:
             self._held -= 1
             self._interrupt()
+
+    @contextmanager
+    def running(self, context: AbstractContextManager[Sources]) -> Iterator[Sources]:
+        """Enters a context that starts something, and leaves it on exit: neither is broken off by a signal."""
+        with ExitStack() as started:
+            with self.held_back():
+                sources = started.enter_context(context)
+            try:
+                yield sources
+            finally:
+                with self.held_back():
+                    started.close()
 
     def hold(self) -> None:
         """From here to the end of the block no signal takes effect: what follows is cleaning up."""

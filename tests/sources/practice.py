@@ -6,7 +6,7 @@ with Interruption() as interruption, start(interruption, scale=0.01) as practice
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +38,17 @@ def start(
     PostgreSQL has TPC-H data of this scale in the database `tpch`, which the role `fivetran_reader` may read without a
     password from this machine. Raises RuntimeError, in one sentence, for a port that is taken.
     """
-    with ExitStack() as running:
-        with interruption.held_back():
-            server = running.enter_context(postgres_server.start(postgres_port, trusted_role=READER))
-            api = running.enter_context(playground.start(playground_port))
-        try:
-            _fill(server, scale)
-            _let_in(server)
-            yield Practice(server, api)
-        finally:
-            interruption.hold()
+    with interruption.running(_empty(postgres_port, playground_port)) as practice:
+        _fill(practice.postgres, scale)
+        _let_in(practice.postgres)
+        yield practice
+
+
+@contextmanager
+def _empty(postgres_port: int | None, playground_port: int | None) -> Iterator[Practice]:
+    """Starts both sources; ends them on exit."""
+    with postgres_server.start(postgres_port, trusted_role=READER) as server, playground.start(playground_port) as api:
+        yield Practice(server, api)
 
 
 def _fill(server: PostgresServer, scale: float) -> None:
