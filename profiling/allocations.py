@@ -21,7 +21,7 @@ FRAMES = 14  # of a trace, innermost first: from http.client up to the line that
 LINES = 40  # of a snapshot
 _CHECKS_PER_SECOND = 20
 # The next snapshot is taken when memory has grown by so much: they are few, and one is near the peak.
-_FACTOR, _LEAST_GROWTH = 1.5, 2 * 2**20
+_FACTOR, _LEAST_GROWTH = 1.2, 2 * 2**20
 # What tracing itself may take; a trace takes about 60 bytes, and a snapshot of it several times that.
 _MOST_OVERHEAD = 300 * 2**20
 _OWN_FILES = (__file__, str(Path(__file__).with_name("profiled.py")))

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from profiling.growth import Growth, growth_of
+from profiling.growth import Growth, growth_of, is_traced
 from profiling.observation import Ending, Grown, Holding, Observation, Place, Snapshot
 from profiling.units import count_text, growth_text, plural, seconds_text, share_text, size_text
 
 Severity = Literal["good", "watch", "bad", "unknown"]
 Item = TypeVar("Item")
 
+_ADVICE = {
+    "collects": "Send a page, or a part of a large object, before the next one is asked for.",
+    "rows": "Something is added for every row and never let go: find the list, dict, cache or queue that keeps it.",
+    "width": "Stream what is wide, cut it into rows, or bound it.",
+    "steps": "Look at the line of the largest jump: a table, a file or a page at a time; bound pages by bytes.",
+}
 _SEVERITY: dict[str, Severity] = {
     "flat": "good",
     "collects": "bad",
@@ -21,10 +27,8 @@ _SEVERITY: dict[str, Severity] = {
     "plateau": "watch",
     "short": "unknown",
 }
-# The share of the resident growth that the snapshots have to explain before one of their lines is called the culprit:
-# what Python does not trace, a library holds. A second run that was cut short has seen only the beginning.
-_EXPLAINED = 0.5
-_EXPLAINED_WHERE_CUT_SHORT = 0.1
+AT_THE_END = "after update()"  # what the last snapshot is called, where update() has returned
+_STILL_HELD = 0.7  # of what a line held at the peak
 _LEAST_GROWN = 4 * 2**20  # bytes: less is no finding
 _SECOND_SHARE = 1 / 3  # of what the culprit has made, from which on the line after it is named too
 _LEAST_SHARE = 0.001  # of all that Python traces; lines below it are left out
@@ -43,11 +47,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The headline, a second sentence where one is needed, and the lines that are to blame, the first one most."""
+    """The headline, a second sentence where one is needed, what to do, and the lines to blame, the first one most."""
 
     severity: Severity
     headline: str
     second: str
+    advice: str
     findings: tuple[Finding, ...]
     growth: Growth
 
@@ -92,7 +97,9 @@ def judge(observation: Observation) -> Verdict:
     if not observation.samples:
         second = "nothing was measured, as update() was not called"
     severity = "bad" if ending.is_bad else _SEVERITY[growth.shape]
-    return Verdict(severity, _capitalised(headline), _capitalised(second), _findings(observation, growth), growth)
+    advice = _ADVICE.get(growth.shape, "")
+    findings = _findings(observation, growth)
+    return Verdict(severity, _capitalised(headline), _capitalised(second), advice, findings, growth)
 
 
 def ending_sentence(observation: Observation) -> str:
@@ -116,7 +123,7 @@ def _findings(observation: Observation, growth: Growth) -> tuple[Finding, ...]:
     out_of_memory = ending.kind in ("limit", "killed")
     holders: list[Finding] = []
     if growth.total > 0 and (out_of_memory or growth.shape not in ("flat", "short")):
-        holders = _makers(observation, growth) or _grown(observation, growth)
+        holders = _makers(observation) or _grown(observation)
     last = [finding for finding in _running(ending) if finding.place not in [holder.place for holder in holders]]
     return tuple(holders + last if out_of_memory else last + holders)
 
@@ -134,27 +141,53 @@ def _running(ending: Ending) -> list[Finding]:
     return [Finding(claim, ending.place)]
 
 
-def _makers(observation: Observation, growth: Growth) -> list[Finding]:
+def _makers(observation: Observation) -> list[Finding]:
     """The line that has made most of what is held at the peak, and the next one where it is nearly as much.
 
-    None where what Python traces explains little of the growth.
+    None where what Python traces explains little of the growth. A line that sends rows keeps none of them.
     """
-    made = [line for line in lines(observation, limit=None) if line.grew > 0]
-    needed = _EXPLAINED_WHERE_CUT_SHORT if _was_cut_short(observation) else _EXPLAINED
-    if not made or _traced_growth(observation) < needed * growth.total:
+    if not is_traced(observation):
         return []
-    first, *others = sorted(made, key=lambda line: line.grew, reverse=True)
-    so_far = ""
-    if _was_cut_short(observation):
-        so_far = f", as far as {plural(fullest(observation.snapshots).rows, 'row')}"
-    found = [Finding("made most of what is held at the peak", first.place, _amount(first) + so_far)]
-    if others and others[0].grew >= _SECOND_SHARE * first.grew:
-        found.append(Finding("and so did this line", others[0].place, _amount(others[0])))
+    held = fullest(observation.snapshots).traced
+    # What was there at the first snapshot may be imports; where nearly all was, it is what is looked for.
+    was_there = observation.snapshots[0].traced > _STILL_HELD * held
+    made = {line: line.peak if was_there else line.grew for line in lines(observation, limit=None)}
+    ordered = sorted((line for line in made if made[line] > 0 and not line.place.sends), key=made.__getitem__)
+    if not ordered:
+        return []
+    first, *others = reversed(ordered)
+    claim = f"made most of what is held {_peak_words(observation)}"
+    found = [Finding(claim, first.place, _amount(first, observation))]
+    if others and made[others[0]] >= _SECOND_SHARE * made[first]:
+        found.append(Finding("and so did this line", others[0].place, _amount(others[0], observation)))
     return found
 
 
-def _amount(line: Line) -> str:
-    return f"{size_text(line.peak)} in {plural(line.count, 'object')} of {size_text(line.average)} on average"
+def _peak_words(observation: Observation) -> str:
+    """At the peak, or as far as the slower run has come."""
+    rows, all_rows = fullest(observation.snapshots).rows, observation.total_rows
+    if not _was_cut_short(observation) or not 0 < rows < all_rows:
+        return "at the peak"
+    return f"after {rows:,} of {all_rows:,} rows, as far as a slower run came"
+
+
+def _amount(line: Line, observation: Observation) -> str:
+    share = share_text(line.peak / fullest(observation.snapshots).traced)
+    return (
+        f"{size_text(line.peak)} in {plural(line.count, 'object')} of {size_text(line.average)} on average, {share} of "
+        f"all{_kept_by(line, observation)}"
+    )
+
+
+def _kept_by(line: Line, observation: Observation) -> str:
+    """Who keeps it, as far as that can be seen: what is there once update() has returned is no variable of it."""
+    if observation.snapshots[-1].label != AT_THE_END or line.peak < _LEAST_GROWN:
+        return ""
+    if line.end > _STILL_HELD * line.peak:
+        return "; it is still held after update(): something outside of it keeps it, as a cache or a global does"
+    if line.end < (1 - _STILL_HELD) * line.peak:
+        return "; it was let go when update() ended: a variable of it kept it"
+    return ""
 
 
 def _was_cut_short(observation: Observation) -> bool:
@@ -163,19 +196,20 @@ def _was_cut_short(observation: Observation) -> bool:
     return second is not None and second.kind != observation.ending.kind
 
 
-def _grown(observation: Observation, growth: Growth) -> list[Finding]:
+def _grown(observation: Observation) -> list[Finding]:
     """The line that ran while memory grew most."""
-    most = next(iter(grown_lines(observation)), None)
-    if most is None or most.size < _LEAST_GROWN:
+    grown = [one for one in grown_lines(observation, limit=None) if not one.place.sends]
+    if not grown or grown[0].size < _LEAST_GROWN:
         return []
+    most = grown[0]
     if not observation.grown_is_exact:
         return [Finding("memory grew most near this line", most.place, f"by {size_text(most.size)}")]
-    whole = sum(grown.size for grown in observation.grown)
+    whole = sum(one.size for one in observation.grown)
     detail = f"{growth_text(most.size)} of {growth_text(whole)}, in a run that stopped at every line"
     return [Finding("memory grew most while this line ran", most.place, detail)]
 
 
-def grown_lines(observation: Observation, limit: int = 5) -> list[Grown]:
+def grown_lines(observation: Observation, limit: int | None = 5) -> list[Grown]:
     """The lines by or near which memory grew, the first one most."""
     grown = [one for one in observation.grown if one.size > 0]
     return sorted(grown, key=lambda one: one.size, reverse=True)[:limit]
@@ -188,17 +222,15 @@ def grown_title(observation: Observation) -> str:
 def grown_words(observation: Observation) -> str:
     """How the growth by line was seen."""
     if observation.grown_is_exact:
-        return "From one more run, which stopped at every line: memory of libraries too, but not who holds it."
-    return (
-        "From the first run, by where the main thread was when memory had grown: memory of libraries too, but a line "
-        "that waits may be named for the one before it."
-    )
-
-
-def _traced_growth(observation: Observation) -> int:
-    if not observation.snapshots:
-        return 0
-    return fullest(observation.snapshots).traced
+        how = "From one more run, which stopped at every line: memory of libraries too, but not who holds it."
+    else:
+        how = (
+            "From the first run, by where the main thread was when memory had grown: memory of libraries too, but a "
+            "line that waits may be named for the one before it."
+        )
+    if any(one.place.sends for one in grown_lines(observation)):
+        how += " A line that sends rows is not to blame: it asks for memory because others keep what was free."
+    return how
 
 
 def fullest(snapshots: Sequence[Snapshot]) -> Snapshot:

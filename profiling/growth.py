@@ -25,6 +25,8 @@ _LEAST_COLLECTED, _MOST_PAGE = 24 * _MB, 64 * _MB
 _LEAST_HELD = 48 * _MB
 _MOST_FLAT = 64 * _MB  # what pages and buffers may take
 _NEWEST = 5  # bins: memory may begin to grow late
+# What allocations have to explain of the growth; and where nobody knows how far the run that traces has come.
+_TRACED, _TRACED_SO_FAR = 0.5, 0.1
 _WIDE_SHARE = 0.25  # of the growth, that one row's values are
 _BINS = 20
 _LEAST_ROWS = 10 * _BINS  # fewer have no pace
@@ -79,6 +81,20 @@ def growth_of(observation: Observation) -> Growth:
     if rows == 0 or len(samples) < _LEAST_SAMPLES:
         return _too_little(rows, total)
     return _while_sending(observation, samples, rows, total)
+
+
+def is_traced(observation: Observation) -> bool:
+    """Whether the allocations that Python traces explain most of what memory grew by; a library holds the rest.
+
+    The run that traces is slower and may end before the other: both are compared at the same number of rows.
+    """
+    fullest = max(observation.snapshots, key=lambda snapshot: snapshot.traced, default=None)
+    if fullest is None:
+        return False
+    second = observation.allocations_ending
+    if fullest.rows == 0 and second is not None and second.kind != observation.ending.kind:
+        return fullest.traced >= _TRACED_SO_FAR * observation.growth_until(0)
+    return fullest.traced >= _TRACED * observation.growth_until(fullest.rows)
 
 
 def _while_sending(observation: Observation, samples: Sequence[Sample], rows: int, total: int) -> Growth:

@@ -4,6 +4,7 @@ Two runs make an observation. The first is timed and sampled: resident memory, p
 by several times, traces allocations. Sizes are bytes, times are seconds since `update()` was called.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Literal
 Frame = str  # "update (connector.py:31)", the path short: from the connector's folder, else from its package
 
 # What a line of code is: of the connector (with the helpers in its folder), the SDK, a library, or the profiler itself.
+_OPERATION = re.compile(r"\b(op|Operations)\.\w+\(|\b(upsert|checkpoint)\(")
+
 EndingKind = Literal["finished", "raised", "exited", "limit", "killed", "hung", "stopped", "failed"]
 
 Category = Literal["op.*", "fetching", "decoding", "own code", "profiler"]
@@ -56,6 +59,11 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
+
+    @property
+    def sends(self) -> bool:
+        """Whether it calls an operation. It keeps nothing: memory is asked for there, as others keep what was free."""
+        return bool(_OPERATION.search(self.source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +179,10 @@ class Observation:
     def peak(self) -> Sample:
         """The sample with most memory."""
         return max(self.samples, key=lambda sample: sample.resident)
+
+    def growth_until(self, rows: int) -> int:
+        """By how many bytes memory had grown, at most, until so many rows were sent."""
+        return max((sample.resident for sample in self.samples if sample.rows <= rows), default=0) - self.baseline
 
     @property
     def total_rows(self) -> int:

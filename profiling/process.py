@@ -27,6 +27,8 @@ _FIRST_SECONDS, _FIRST_LOOKS_PER_SECOND = 2.0, 100
 STACKS_PER_SECOND = 100
 # A sync that sends nothing, uses no processor and no more memory for so long is taken for hung.
 HUNG_SECONDS = 60.0
+# Tracing takes ten times as long and more; what holds the memory is seen long before the end.
+SLOWER_SECONDS = 60.0
 _START_SECONDS = 120.0  # importing it and schema(), which may ask a server
 _SLOWER_TAKES = 512 * MB  # what tracing may have beside the limit
 _CHILDREN_SECONDS = 0.5
@@ -45,6 +47,7 @@ class Request:
     folder       of a connector.py
     limit        resident bytes at which it is stopped, as a container of that size would; 0: none
     seconds      it is stopped then, and reported up to there
+    slower_seconds  the same of each of the slower runs
     hung         seconds without a sign of life after which it is stopped
     allocations  run it again, slower, to see which lines hold the memory
     stacks       sample call stacks with py-spy
@@ -56,6 +59,7 @@ class Request:
     state: Mapping[str, Any] = field(default_factory=dict)
     limit: int = 1024 * MB
     seconds: float = 600.0
+    slower_seconds: float = SLOWER_SECONDS
     hung: float = HUNG_SECONDS
     allocations: bool = True
     stacks: bool = True
@@ -284,9 +288,12 @@ class _Process:
     def _add_last_sample(self) -> None:
         """What the process said of itself at its end: a short run may be over before it was looked at."""
         rows, sent, _ = self._seen.counted
+        samples = self._seen.samples
         for event in self._seen.of_kind("end"):
             if "resident" in event:
-                self._seen.samples.append(Sample(event["seconds"], event["resident"], event["cpu"], rows, sent))
+                # Its clock began a moment after ours.
+                seconds = max(event["seconds"], samples[-1].seconds)
+                samples.append(Sample(seconds, event["resident"], event["cpu"], rows, sent))
 
 
 class _Look:

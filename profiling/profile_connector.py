@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from profiling import report, terminal
-from profiling.running import HUNG_SECONDS, MB, ProfileError, Request, observe
+from profiling.running import HUNG_SECONDS, MB, SLOWER_SECONDS, ProfileError, Request, observe
 from tests.sources.interruption import Interruption
 
 CONNECTORS = Path(__file__).parents[1] / "connectors"
@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=_duration, default=600, help="it is stopped then; default: %(default)s")
     parser.add_argument(
+        "--slower-seconds",
+        type=_duration,
+        default=SLOWER_SECONDS,
+        help="the same for each of the slower runs; default: %(default)s",
+    )
+    parser.add_argument(
         "--hung", type=_duration, default=HUNG_SECONDS, help="seconds without a sign of life; default: %(default)s"
     )
     parser.add_argument("--no-allocations", action="store_true", help="leave out the slower runs, which name lines")
@@ -121,11 +127,12 @@ def _request(arguments: argparse.Namespace) -> Request:
     if arguments.memray:
         _check_memray()
     return Request(
-        folder.absolute(),
+        Path(os.path.abspath(folder)),
         _configuration(arguments.configuration, folder),
         _object(arguments.state, "state") if arguments.state else {},
         limit=arguments.limit * MB,
         seconds=arguments.seconds,
+        slower_seconds=arguments.slower_seconds,
         hung=arguments.hung,
         allocations=not arguments.no_allocations,
         memray=RESULTS / f"{_label(folder.absolute())}-memray.html" if arguments.memray else None,

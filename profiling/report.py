@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from profiling.charts import chart_notes, memory_chart
 from profiling.findings import (
+    AT_THE_END,
     Figure,
     Finding,
     Line,
@@ -83,9 +84,10 @@ def _measured(observation: Observation) -> list[str]:
 def _header(observation: Observation, verdict: Verdict) -> str:
     second = f'<p class="second">{escaped(verdict.second)}</p>' if verdict.second else ""
     findings = "".join(_finding(finding) for finding in verdict.findings)
+    advice = f'<p class="second">{escaped(verdict.advice)}</p>' if verdict.advice else ""
     return (
         f'<header class="{verdict.severity}"><p class="name">Profile of <b>{escaped(observation.name)}</b></p>'
-        f"<h1>{escaped(verdict.headline)}</h1>{second}{findings}</header>"
+        f"<h1>{escaped(verdict.headline)}</h1>{second}{findings}{advice}</header>"
     )
 
 
@@ -144,7 +146,8 @@ def _holdings(observation: Observation) -> list[str]:
     headings = ["line", "size at the start", "size at the peak", "count", "average", "size at the end", "grew by"]
     peak = fullest(observation.snapshots)
     found = lines(observation)
-    rows = [_holding(line, found[0]) for line in found]
+    has_ended = observation.snapshots[-1].label == AT_THE_END
+    rows = [_holding(line, found[0], has_ended) for line in found]
     ending = observation.allocations_ending
     ended = f" It ended so: {ending.sentence}." if ending and ending.kind != "finished" else ""
     return [
@@ -155,11 +158,14 @@ def _holdings(observation: Observation) -> list[str]:
         ),
         '<p class="note"><b>Size</b> is what objects made by this line, or by what it called, still take up at that'
         " moment. <b>Count</b> is how many objects these are: where it grows with the rows, rows are kept."
-        " <b>Average</b> is the size of one: large ones are whole pages, files or documents.</p>",
+        " <b>Average</b> is the size of one: large ones are whole pages, files or documents. The start is when the"
+        " first rows were sent; what is there at the end, after update(), something outside of it keeps: a cache, a"
+        " global."
+        "</p>",
     ]
 
 
-def _holding(line: Line, largest: Line) -> list[str]:
+def _holding(line: Line, largest: Line, has_ended: bool) -> list[str]:
     width = 100 * line.peak / largest.peak if largest.peak else 0
     return [
         _line(line.place, line.via),
@@ -167,7 +173,7 @@ def _holding(line: Line, largest: Line) -> list[str]:
         f'{size_text(line.peak)}<span class="share" style="width:{width:.1f}%"></span>',
         f"{line.count:,}",
         size_text(line.average),
-        size_text(line.end),
+        size_text(line.end) if has_ended else "–",
         growth_text(line.grew),
     ]
 

@@ -11,15 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from profiling import seen
+from profiling.growth import is_traced
 from profiling.observation import Observation
-from profiling.process import HUNG_SECONDS, MB, Request, watch
+from profiling.process import HUNG_SECONDS, MB, SLOWER_SECONDS, Request, watch
 
-__all__ = ["HUNG_SECONDS", "MB", "ProfileError", "Request", "observe"]
+__all__ = ["HUNG_SECONDS", "MB", "SLOWER_SECONDS", "ProfileError", "Request", "observe"]
 
-# Tracing takes ten times as long and more; what holds the memory is seen long before the end.
-SLOWER_SECONDS = 60.0
-# Where tracing explains less than this share of the growth, the rest is memory of libraries.
-_EXPLAINED = 0.5
 _LEAST_GROWTH = 16 * MB
 
 
@@ -58,15 +55,14 @@ def _with_lines(
 
     Says also whether it was interrupted.
     """
-    slower = replace(request, seconds=min(request.seconds, SLOWER_SECONDS))
+    slower = replace(request, seconds=min(request.seconds, request.slower_seconds))
     tell(f"running it again, ten times as slow, to trace allocations: for at most {slower.seconds:.0f} s")
     traced = watch(slower, "allocations", work / "allocations", tell)
     observation = seen.with_snapshots(request, observation, traced)
     growth = observation.peak.resident - observation.baseline
-    held = max((snapshot.traced for snapshot in observation.snapshots), default=0)
-    if traced.interrupted or growth < _LEAST_GROWTH or held >= _EXPLAINED * growth:
+    if traced.interrupted or growth < _LEAST_GROWTH or is_traced(observation):
         return observation, traced.interrupted
-    tell(f"running it once more, line by line: Python holds {held / MB:,.0f} of {growth / MB:,.0f} MB, who the others?")
+    tell("running it once more, to be stopped at every line: most of the memory is not traced by Python")
     stopped_at = watch(slower, "lines", work / "lines", tell)
     return seen.with_grown_lines(request, observation, stopped_at), stopped_at.interrupted
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -93,7 +94,11 @@ def _ending(folder: Path, watched: Watched) -> Ending:
     for said in watched.of_kind("end"):
         place = said.get("place")
         found = stacks.place(folder, place[0], place[1]) if place else None
-        return Ending(_kind(said["ending"]), said["sentence"], found, tuple(said.get("trace", ())))
+        sentence = said["sentence"]
+        if said["ending"] == "failed" and sentence.startswith("ModuleNotFoundError"):
+            sentence += f": install what it needs first, {Path(sys.executable).with_name('pip')} install -r "
+            sentence += str(folder / "requirements.txt")
+        return Ending(_kind(said["ending"]), sentence, found, tuple(said.get("trace", ())))
     if watched.code >= 0:
         sentence = f"the connector ended its own process with status {watched.code}, without a word"
         return Ending("exited" if any(watched.of_kind("start")) else "failed", sentence, _last_place(folder, watched))

@@ -59,7 +59,7 @@ def _headline(observation: Observation, verdict: Verdict) -> list[str]:
     found = _wrapped(f"{observation.name}: {verdict.headline}") + _wrapped(verdict.second)
     for finding in verdict.findings:
         found += _finding(finding)
-    return found
+    return found + _wrapped(verdict.advice)
 
 
 def _finding(finding: Finding) -> list[str]:

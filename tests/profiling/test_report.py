@@ -11,7 +11,7 @@ import pytest
 from profiling import findings, report, terminal
 from profiling.findings import fullest, judge, lines, spread
 from profiling.growth import Growth
-from profiling.observation import Ending, Observation, Sample
+from profiling.observation import Ending, Grown, Observation, Place, Sample
 from profiling.units import GB, MB, escaped, growth_text, printable, seconds_text, size_text, traced_text
 from tests.profiling import observations
 from tests.profiling.observations import APPEND, CACHE, COLLECTS, FLAT, HOSTILE, PARSE, READ, ROWS, RUNS, SHORT, WIDTH
@@ -162,7 +162,34 @@ class TestTheLineToBlame:
         stopped = Ending("stopped", "it was stopped after 60 s, the time for a profile")
         finding = judge(replace(run, snapshots=(run.snapshots[0], peak), allocations_ending=stopped)).findings[0]
         assert finding.place == PARSE
-        assert finding.detail.endswith("as far as 240,000 rows")
+        assert finding.claim.endswith("after 240,000 of 1,200,000 rows, as far as a slower run came")
+
+    def test_is_never_one_that_sends(self, judged: Judging) -> None:
+        judged(ROWS)
+        sends = Place("connector.py", 49, 'op.upsert("orders", row)')
+        run = observations.rows_growing()
+        held = (observations.holding(sends, 90.0, 9), observations.holding(PARSE, 60.0, 9))
+        peak = observations.snapshot("at the peak", 60.0, 240_000, *held)
+        assert judge(replace(run, snapshots=(run.snapshots[0], peak))).findings[0].place == PARSE
+        grown = (Grown(sends, 300 * MB), Grown(APPEND, 100 * MB))
+        assert judge(replace(run, snapshots=(), grown=grown)).findings[0].place == APPEND
+
+    @pytest.mark.parametrize(
+        ("end", "words"), [(90.0, "still held after update()"), (1.0, "let go when update() ended"), (50.0, "of all")]
+    )
+    def test_says_who_keeps_it_as_far_as_it_can_be_seen(self, judged: Judging, end: float, words: str) -> None:
+        judged(ROWS)
+        sizes = {"the first rows are sent": 1.0, "9 rows are sent": 95.0, "after update()": end}
+        snapshots = [
+            observations.snapshot(label, number, 240_000, observations.holding(PARSE, size, 10))
+            for number, (label, size) in enumerate(sizes.items())
+        ]
+        finding = judge(replace(observations.rows_growing(), snapshots=snapshots)).findings[0]
+        assert words in finding.detail
+
+    def test_comes_with_what_to_do(self, judged: Judging) -> None:
+        judged(ROWS)
+        assert "find the list, dict, cache or queue" in judge(observations.rows_growing()).advice
 
     def test_is_nobody_where_nothing_is_known(self, judged: Judging) -> None:
         judged(ROWS)
