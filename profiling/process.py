@@ -311,19 +311,20 @@ class _Look:
             self._children_seen = now
             with suppress(psutil.Error):
                 self._children = self._process.children(recursive=True)
-        try:
-            if self._process.status() == psutil.STATUS_ZOMBIE:
-                return None
-            resident, cpu = _usage(self._process)
-        except psutil.Error:
-            return None
-        processes = 1
+        resident, cpu, processes = 0, 0.0, 1
+        # The children first: once the process has ended, what they have shared with it is theirs alone.
         for child in self._children:
             with suppress(psutil.Error):
                 # Of a child only what is its own: the rest it shares with the process that it was forked from.
                 resident, cpu, processes = resident + _own_bytes(child), cpu + _usage(child)[1], processes + 1
+        try:
+            if self._process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            own, own_cpu = _usage(self._process)
+        except psutil.Error:
+            return None
         rows, sent, _ = COUNTERS.unpack(os.pread(self._counters, COUNTERS.size, 0).ljust(COUNTERS.size, b"\0"))
-        return Sample(now - self._started, resident, cpu, rows, sent, processes)
+        return Sample(now - self._started, own + resident, own_cpu + cpu, rows, sent, processes)
 
 
 class _Tail(threading.Thread):
