@@ -270,17 +270,21 @@ class _Process:
             self._seen.notes.append("no flamegraph: py-spy did not end")
 
     def _end(self) -> None:
-        """Ends the process and all that it has started; what has lost its parent has become ours on Linux."""
-        ended = psutil.Process().children()
-        started = [child for child in ended if child.pid not in self._ours]
+        """Ends the process and all that it has started."""
+        started: list[psutil.Process] = []
         with suppress(psutil.Error):
-            started += [inner for child in started for inner in child.children(recursive=True)]
+            started = psutil.Process(self._popen.pid).children(recursive=True)
         with suppress(OSError):
             os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.wait()
+        # Now, and not before its last thread has ended, what has lost its parent is ours (on Linux).
+        orphans = [child for child in psutil.Process().children() if child.pid not in self._ours]
+        for orphan in orphans:
+            with suppress(psutil.Error):
+                started += [orphan, *orphan.children(recursive=True)]
         for process in started:
             with suppress(psutil.Error):
                 process.kill()
-        self._popen.wait()
         for process in started:
             with suppress(psutil.Error):
                 process.wait(timeout=5)
